@@ -1,0 +1,239 @@
+"""What the actor runtime asks of the world outside: three narrow ports of a store.
+
+A store adapter implements all three on one object. It stores bytes and integers and knows nothing of
+actors beyond their address. `tests/conformance/store_kit.py` is the executable form of this file.
+
+The commit rule (docs: ARCHITECTURE.md): one commit holds every effect of many turns of one
+partition. It is applied as a whole or not at all, and only while epoch, token and the previous
+sequence number are those of the present owner. Sending the same commit again is always safe.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+from actorflow.actors.address import ActorId
+
+
+class Lease(NamedTuple):
+    """Ownership of one partition. `epoch` grows with each owner; `token` is unique to this one."""
+
+    partition: int
+    epoch: int
+    token: str
+
+
+class Acquired(NamedTuple):
+    """Answer to a successful `acquire`: the lease, and where the partition's commits stand."""
+
+    lease: Lease
+    seq: int
+    next_actor_number: int
+    next_message_id: int
+
+
+class Held(NamedTuple):
+    """Answer to `acquire` while another owner's lease runs. `left_ms` is the time until it ends."""
+
+    owner: str
+    left_ms: int
+
+
+class Summary(NamedTuple):
+    """What can be read and searched of an actor without its log; at most 16 KiB in all.
+
+    `label` and `phase` are filters of `find`. `head` is opaque to the store.
+    """
+
+    label: str
+    phase: str
+    created_ms: int
+    updated_ms: int
+    head: bytes
+
+
+class Reminder(NamedTuple):
+    """A wake-up that survives a crash. `period_ms` is 0 for one that fires once."""
+
+    name: str
+    due_ms: int
+    period_ms: int
+    payload: bytes
+
+
+class MessageRow(NamedTuple):
+    """A message that was sent by a committed turn and is not yet consumed.
+
+    `id` rises within the partition, in the order of sending. `parked` is empty, or the reason why the
+    message is no longer delivered.
+    """
+
+    id: int
+    target: ActorId
+    method: str
+    payload: bytes
+    sender: ActorId | None = None
+    parked: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ActorWrite:
+    """The net effect of a batch on one actor.
+
+    `number` is chosen by the owner when the actor is first written, rises within the partition and is
+    never used again; a purged and re-created actor gets a new one. None and empty mean "unchanged".
+
+    Order of application: `delete` (everything of this number; all other members are then empty);
+    else `log_reset` (drop the whole log); then the rest. `log_start` is the index of the first
+    appended entry, and equals the stored log length after the reset: a store checks it.
+    """
+
+    actor: ActorId
+    number: int
+    create: bool = False
+    delete: bool = False
+    summary: Summary | None = None
+    put_fields: tuple[tuple[str, bytes], ...] = ()
+    delete_fields: tuple[str, ...] = ()
+    log_reset: bool = False
+    log_start: int = 0
+    log_append: tuple[bytes, ...] = ()
+    put_reminders: tuple[Reminder, ...] = ()
+    delete_reminders: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One atomic write of many finished turns of a partition.
+
+    `commit_id` is unique to this commit and the same on every resend. `seq` is `prev_seq + 1`. All
+    deletions of actors are applied before all creations.
+    """
+
+    lease: Lease
+    prev_seq: int
+    seq: int
+    commit_id: str
+    actors: tuple[ActorWrite, ...] = ()
+    put_messages: tuple[MessageRow, ...] = ()
+    delete_messages: tuple[int, ...] = ()
+    park_messages: tuple[tuple[int, str], ...] = ()
+
+
+class CommitResult(StrEnum):
+    """A store's final answer to a commit. Everything else is a `StoreUnavailableError`."""
+
+    OK = "ok"
+    ALREADY = "already"  # this very commit was applied before
+    FENCED = "fenced"  # epoch or token are not the owner's; nothing written
+    SEQ = "seq"  # the stored sequence number is not `prev_seq`; nothing written
+    BAD = "bad"  # a check failed before the first write: a bug of ours; nothing written
+
+
+class ActorRecord(NamedTuple):
+    """Committed data of one actor. `log` is empty unless it was asked for; `log_length` is exact."""
+
+    actor: ActorId
+    number: int
+    summary: Summary | None
+    fields: dict[str, bytes]
+    log_length: int
+    log: tuple[bytes, ...] = ()
+
+
+class DueReminder(NamedTuple):
+    """A stored reminder together with its actor."""
+
+    actor: ActorId
+    number: int
+    reminder: Reminder
+
+
+class Recovery(NamedTuple):
+    """All that a new owner must know: what waits. Cost is of the pending, not of all instances."""
+
+    messages: tuple[MessageRow, ...]  # by rising id, parked ones included
+    reminders: tuple[DueReminder, ...]  # due before the horizon, earliest first
+
+
+class Query(NamedTuple):
+    """A bounded search over actors of one type, in order of key (by Unicode code point).
+
+    Every filter that is set must match. `after` is exclusive. `limit` is 1 to 1,000.
+    """
+
+    actor_type: str
+    limit: int
+    after: str = ""
+    phases: tuple[str, ...] = ()
+    label: str = ""
+    key_prefix: str = ""
+    created_from_ms: int | None = None  # inclusive
+    created_to_ms: int | None = None  # exclusive
+
+
+class Ownership(Protocol):
+    """Who may commit for a partition."""
+
+    async def acquire(self, partition: int, token: str, *, ttl_ms: int) -> Acquired | Held:
+        """Take the partition under a new, higher epoch, unless a lease of another owner runs.
+
+        Raises:
+            StoreUnavailableError: not done, or unknown; ask again with a new token.
+        """
+        ...
+
+    async def renew(self, lease: Lease, *, ttl_ms: int) -> bool:
+        """Extend the lease; False when it is no longer ours. Raises as `acquire`."""
+        ...
+
+    async def release(self, lease: Lease) -> None:
+        """Give the partition up. Harmless when it is no longer ours. Raises as `acquire`."""
+        ...
+
+
+class Store(Protocol):
+    """Durable data of partitions. All reads return committed data only."""
+
+    async def open(self) -> None:
+        """Prepare for use. Raises StoreInUseError, StoreUnavailableError; CorruptError for a
+        foreign or newer format."""
+        ...
+
+    async def close(self) -> None:
+        """Release files, threads and connections. Commits in flight are finished first."""
+        ...
+
+    async def commit(self, commit: Commit) -> CommitResult:
+        """Apply the commit as a whole, or nothing of it.
+
+        Raises:
+            StoreUnavailableError: not written or unknown; the caller sends the same commit again.
+        Concurrency: at most one commit a partition is in flight.
+        """
+        ...
+
+    async def recover(self, partition: int, *, horizon_ms: int) -> Recovery:
+        """Read what waits: all messages, and the reminders due before `horizon_ms`."""
+        ...
+
+    async def due(
+        self, partition: int, *, from_ms: int, until_ms: int, limit: int
+    ) -> Sequence[DueReminder]:
+        """Read reminders with `from_ms <= due < until_ms`, earliest first, at most `limit`."""
+        ...
+
+    async def load(
+        self, partition: int, actors: Sequence[ActorId], *, with_log: bool
+    ) -> list[ActorRecord | None]:
+        """Read many actors at once, in the order asked for; None where there is none."""
+        ...
+
+    async def find(self, query: Query) -> list[ActorRecord]:
+        """Search all partitions. Records come without their log and without their fields."""
+        ...
+
+
+class PartitionStore(Store, Ownership, Protocol):
+    """What one adapter implements."""

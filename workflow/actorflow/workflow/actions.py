@@ -1,0 +1,85 @@
+"""PURE. What the code of a workflow may ask for in a turn: the closed union of actions.
+
+`id` is the code's own sequence, from 1 in each execution; the history event that records the action
+carries it as `event_id`. `CancelTimer` is recorded nowhere: replay asks for it again, to no effect.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from actorflow.workflow.events import EventRaised, FailureDetails, Status, TimerOrigin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleTask:
+    """Run an activity."""
+
+    id: int
+    name: str
+    input: str | None = None
+    task_execution_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateChild:
+    """Start a child workflow and report its end. An empty `instance_id` means the default,
+    `<parent>:<action id as at least four hex digits>`."""
+
+    id: int
+    name: str
+    instance_id: str = ""
+    input: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateDetached:
+    """Start an independent instance; nobody waits for it."""
+
+    id: int
+    name: str
+    instance_id: str
+    input: str | None = None
+    scheduled_start_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateTimer:
+    """Wake the code at a time; `NEVER_NS` only records that it waits for an event."""
+
+    id: int
+    fire_at_ns: int
+    origin: TimerOrigin = TimerOrigin()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelTimer:
+    """Forget a timer that nobody waits for any more."""
+
+    timer_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendEvent:
+    """Raise an event on another instance, exactly once; dropped when there is no such instance."""
+
+    id: int
+    instance_id: str
+    name: str
+    input: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Complete:
+    """End the execution. CONTINUED_AS_NEW starts the next one with `result` as its input and the
+    carried events before anything that arrives later."""
+
+    id: int
+    status: Status
+    result: str | None = None
+    failure: FailureDetails | None = None
+    carried_events: tuple[EventRaised, ...] = ()
+
+
+Action: TypeAlias = (
+    ScheduleTask | CreateChild | CreateDetached | CreateTimer | CancelTimer | SendEvent | Complete
+)

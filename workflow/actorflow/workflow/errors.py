@@ -1,0 +1,97 @@
+"""Errors of the workflow layer, in the families of `actorflow.actors.errors`."""
+
+from actorflow.actors.errors import ActorflowError, CorruptError, UsageError
+
+
+class InstanceNotFoundError(UsageError):
+    """There is no instance with this id. The text is literal: SDKs look for it."""
+
+    code = "INSTANCE_NOT_FOUND"
+
+    def __init__(self, instance_id: str) -> None:
+        super().__init__("no such instance exists")
+        self.instance_id = instance_id
+
+
+class InstanceExistsError(UsageError):
+    """The id is taken by an instance that has not ended (or by any, if uniqueness was asked for)."""
+
+    code = "INSTANCE_EXISTS"
+
+    def __init__(self, instance_id: str, reason: str = "") -> None:
+        super().__init__(reason or f"an active workflow with ID '{instance_id}' already exists")
+        self.instance_id = instance_id
+
+
+class NotTerminalError(UsageError):
+    """The operation needs an instance that has ended."""
+
+    code = "NOT_TERMINAL"
+
+    def __init__(self, instance_id: str, text: str = "orchestration has not yet completed") -> None:
+        super().__init__(text)
+        self.instance_id = instance_id
+
+
+class InstanceStalledError(UsageError):
+    """The instance takes no events until it is repaired."""
+
+    code = "INSTANCE_STALLED"
+
+    def __init__(self, instance_id: str) -> None:
+        super().__init__("workflow is stalled")
+        self.instance_id = instance_id
+
+
+class IdempotencyConflictError(UsageError):
+    """The same idempotency key came with another request."""
+
+    code = "IDEMPOTENCY_CONFLICT"
+
+
+class InvalidRequestError(UsageError):
+    """An argument cannot be used; the text names it and what is allowed."""
+
+    code = "INVALID_REQUEST"
+
+
+class HistoryEventNotFoundError(UsageError):
+    """Rerun: the history has no such event, or one that cannot be run again."""
+
+    code = "HISTORY_EVENT_NOT_FOUND"
+
+
+class RegistrationError(UsageError):
+    """A workflow or activity cannot be registered as it is."""
+
+    code = "REGISTRATION"
+
+
+class NonDeterminismError(ActorflowError):
+    """The code asked for something else than its history says. The instance stalls, repairable."""
+
+    code = "NON_DETERMINISM"
+
+
+class ForeignAwaitError(ActorflowError):
+    """Workflow code awaited something that is not durable."""
+
+    code = "FOREIGN_AWAIT"
+
+
+class HistoryCorruptError(CorruptError):
+    """A stored event cannot be decoded; its bytes are kept."""
+
+    code = "HISTORY_CORRUPT"
+
+
+class WorkflowFailedError(ActorflowError):
+    """Raised to a caller who waited for an instance that failed or was terminated."""
+
+    code = "WORKFLOW_FAILED"
+
+    def __init__(self, instance_id: str, error_type: str, message: str) -> None:
+        super().__init__(f"{instance_id}: {error_type}: {message}")
+        self.instance_id = instance_id
+        self.error_type = error_type
+        self.error_message = message
