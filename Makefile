@@ -1,0 +1,53 @@
+# One command each. Needs Python 3.11 or newer with its venv module, and nothing else.
+#   make run      serve the example on the embedded store      make test   run the tests
+#   make check    everything a change must pass                make bench  measure
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+SOURCES := actors workflow server tests examples bench
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-annotate --custom-compile-command "make lock" --group build pyproject.toml
+
+.DEFAULT_GOAL := check
+.PHONY: run test check lint types imports bench lock wheel clean
+
+run: $(VENV)/run.stamp
+	mkdir -p .state
+	$(BIN)/actorflow serve --app examples/order_processing.py --store sqlite:///.state/orders.db
+
+test: $(VENV)/test.stamp
+	$(BIN)/python -m pytest $(ARGS)
+
+check: lint types imports test
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+
+types: $(VENV)/dev.stamp
+	$(BIN)/mypy
+	$(BIN)/mypy tests examples bench
+
+imports: $(VENV)/dev.stamp
+	$(BIN)/lint-imports
+
+bench: $(VENV)/test.stamp
+	$(BIN)/python -m bench $(ARGS)
+
+lock: $(VENV)/dev.stamp
+	$(BIN)/$(LOCK) -o requirements/run.txt
+	$(BIN)/$(LOCK) --extra test -o requirements/test.txt
+	$(BIN)/$(LOCK) --extra dev -o requirements/dev.txt
+
+wheel: $(VENV)/test.stamp
+	$(BIN)/python -m build --wheel --no-isolation
+
+clean:
+	rm -rf $(VENV) .state dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# A stamp a lock file: an install runs again only when its lock or the project's metadata changed.
+$(VENV)/%.stamp: requirements/%.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r $<
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
