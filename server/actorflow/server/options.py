@@ -1,0 +1,302 @@
+"""Every setting as people write it: names, aliases, help, and the parser of its text.
+
+A parser raises ValueError, and its text says what is allowed; it never repeats what was found,
+which may be a secret. `config.py` adds the setting and the source.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+ENV_PREFIX = "ACTORFLOW_"
+KI = 1_024
+MI = 1_024 * KI
+GI = 1_024 * MI
+LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("console", "json")
+DURABILITIES = ("local", "fsync")
+
+
+@dataclass(frozen=True, slots=True)
+class StoreUrl:
+    """Where durable data lives. `path` is None for the memory store, which forgets at exit."""
+
+    scheme: str
+    path: Path | None = None
+
+    def __str__(self) -> str:
+        return "memory:" if self.path is None else f"{self.scheme}:///{self.path}"
+
+
+DEFAULT_STORE = StoreUrl("sqlite", Path("actorflow.db"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One setting as people write it. `name` is the flag without dashes and the key in the file."""
+
+    name: str
+    field: str
+    parse: Callable[[str], object]
+    help: str
+    metavar: str = "TEXT"
+    flag_aliases: tuple[str, ...] = ()
+    env_aliases: tuple[str, ...] = ()
+    is_switch: bool = False
+
+    @property
+    def flag(self) -> str:
+        """The flag, such as `--http-port`."""
+        return f"--{self.name}"
+
+    @property
+    def env_names(self) -> tuple[str, ...]:
+        """Variables that set it; the first one that is not empty wins."""
+        return (ENV_PREFIX + self.name.upper().replace("-", "_"), *self.env_aliases)
+
+
+def parse_bytes(text: str) -> int:
+    """Return a size in bytes: `4194304`, `4096Ki`, `4Mi` or `1Gi`. Raises ValueError."""
+    match = re.fullmatch(r"([0-9]{1,12})(Ki|Mi|Gi)?", text.strip())
+    size_bytes = int(match[1]) * {None: 1, "Ki": KI, "Mi": MI, "Gi": GI}[match[2]] if match else 0
+    if not 1 * KI <= size_bytes <= 1 * GI:
+        raise ValueError("a size from 1Ki to 1Gi, such as 4194304, 64Ki or 4Mi")
+    return size_bytes
+
+
+def parse_store(text: str) -> StoreUrl:
+    """Return where the store is: `sqlite:///PATH` or `memory:`. Raises ValueError."""
+    if text == "memory:":
+        return StoreUrl("memory")
+    scheme, _, rest = text.partition("://")
+    if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1 and "\0" not in rest:
+        return StoreUrl("sqlite", Path(rest[1:]))
+    allowed = (
+        "sqlite:///PATH (three slashes and a relative path, four for an absolute one) or memory:"
+    )
+    if scheme in ("redis", "rediss"):
+        raise ValueError(f"{allowed}; this release does not have the Redis store yet")
+    raise ValueError(allowed)
+
+
+def _parse_port(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65_535:
+        raise ValueError("a port from 0 to 65535; 0 means any free port")
+    return int(text)
+
+
+def _parse_seconds(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", text) or float(text) > 3_600:
+        raise ValueError("seconds from 0 to 3600")
+    return float(text)
+
+
+def _parse_switch(text: str) -> bool:
+    known = {"true": True, "1": True, "yes": True, "on": True}
+    known |= {"false": False, "0": False, "no": False, "off": False}
+    if text.lower() not in known:
+        raise ValueError("true or false")
+    return known[text.lower()]
+
+
+def _parse_app_id(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text):
+        raise ValueError("1 to 64 letters, digits, dashes and underscores")
+    return text
+
+
+def _parse_list(text: str) -> tuple[str, ...]:
+    items = tuple(item.strip() for item in text.split(","))
+    if not all(items):
+        raise ValueError("a comma-separated list without empty items")
+    return items
+
+
+def _parse_addresses(text: str) -> tuple[str, ...]:
+    addresses = tuple(item.strip("[]") for item in _parse_list(text))
+    if not all(re.fullmatch(r"[0-9A-Za-z.:%_-]+", address) for address in addresses):
+        raise ValueError("comma-separated addresses without ports, such as 127.0.0.1,::1")
+    return addresses
+
+
+def _parse_origins(text: str) -> tuple[str, ...]:
+    origins = _parse_list(text)
+    if not all(item == "*" or re.fullmatch(r"https?://[^/\s]+", item) for item in origins):
+        raise ValueError("* or comma-separated origins, such as https://shop.example:8443")
+    return origins
+
+
+def _one_of(*allowed: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(" or ".join(allowed))
+        return text
+
+    return parse
+
+
+def read_token_file(path: str) -> tuple[str, ...]:
+    """Read the API tokens in a file. Raises ValueError with what is allowed."""
+    try:
+        text = Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as err:
+        reason = err.strerror if isinstance(err, OSError) else "not a text file"
+        raise ValueError(f"a readable file with the token ({reason})") from None
+    return parse_tokens(text)
+
+
+def parse_tokens(text: str) -> tuple[str, ...]:
+    """Return the comma-separated API tokens. Raises ValueError, which never shows them."""
+    tokens = tuple(token.strip() for token in text.split(","))
+    if not all(re.fullmatch(r"[\x21-\x7e]+", token) for token in tokens):
+        raise ValueError("comma-separated tokens of visible ASCII characters, without blanks")
+    return tokens
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        name="app",
+        field="app",
+        parse=str,
+        metavar="FILE_OR_MODULE[:NAME]",
+        help="Your workflows and activities: a Python file or module with a Registry in it. "
+        "Without it the server accepts calls, and instances wait for a worker.",
+    ),
+    Option(
+        name="app-id",
+        field="app_id",
+        parse=_parse_app_id,
+        metavar="ID",
+        env_aliases=("APP_ID",),
+        help="Name of this application, as in Dapr.",
+    ),
+    Option(
+        name="http-port",
+        field="http_port",
+        parse=_parse_port,
+        metavar="PORT",
+        flag_aliases=("--dapr-http-port",),
+        env_aliases=("DAPR_HTTP_PORT",),
+        help="Port of the HTTP API; 0 takes any free port and prints it.",
+    ),
+    Option(
+        name="listen-addresses",
+        field="listen_addresses",
+        parse=_parse_addresses,
+        metavar="ADDRESSES",
+        flag_aliases=("--dapr-listen-addresses",),
+        help="Comma-separated addresses to listen on. Other than loopback needs an API token.",
+    ),
+    Option(
+        name="store",
+        field="store",
+        parse=parse_store,
+        metavar="URL",
+        help="Where instances live: sqlite:///PATH, or memory: which forgets at exit.",
+    ),
+    Option(
+        name="durability",
+        field="durability",
+        parse=_one_of(*DURABILITIES),
+        metavar="LEVEL",
+        help="What accepted calls survive: local, a kill -9; fsync, also a power cut.",
+    ),
+    Option(
+        name="max-body-size",
+        field="max_body_bytes",
+        parse=parse_bytes,
+        metavar="SIZE",
+        flag_aliases=("--dapr-max-body-size",),
+        help="Largest request body, such as 4Mi.",
+    ),
+    Option(
+        name="read-buffer-size",
+        field="read_buffer_bytes",
+        parse=parse_bytes,
+        metavar="SIZE",
+        flag_aliases=("--dapr-read-buffer-size",),
+        help="Largest request header, such as 4Ki.",
+    ),
+    Option(
+        name="api-token-file",
+        field="api_tokens",
+        parse=read_token_file,
+        metavar="FILE",
+        help="File with the API token. Or set ACTORFLOW_API_TOKEN or DAPR_API_TOKEN; a token is "
+        "never an argument, where others could read it. Several, comma-separated, are all valid.",
+    ),
+    Option(
+        name="allowed-origins",
+        field="allowed_origins",
+        parse=_parse_origins,
+        metavar="ORIGINS",
+        help="Comma-separated web origins that browsers may call from. Default: none.",
+    ),
+    Option(
+        name="allowed-hosts",
+        field="allowed_hosts",
+        parse=_parse_list,
+        metavar="HOSTS",
+        help="Comma-separated Host names to answer to. Default: on loopback the loopback names, "
+        "else every name.",
+    ),
+    Option(
+        name="insecure",
+        field="insecure",
+        parse=_parse_switch,
+        is_switch=True,
+        help="Allow listening beyond loopback without an API token: everybody who reaches the port "
+        "can start, read and delete everything.",
+    ),
+    Option(
+        name="graceful-shutdown-seconds",
+        field="graceful_shutdown_s",
+        parse=_parse_seconds,
+        metavar="SECONDS",
+        flag_aliases=("--dapr-graceful-shutdown-seconds",),
+        help="How long running turns and activities may take to finish at the first Ctrl-C.",
+    ),
+    Option(
+        name="metrics",
+        field="metrics",
+        parse=_parse_switch,
+        is_switch=True,
+        help="Serve Prometheus metrics at /metrics on the same port.",
+    ),
+    Option(
+        name="log-level",
+        field="log_level",
+        parse=_one_of(*LOG_LEVELS),
+        metavar="LEVEL",
+        help="debug, info, warning or error.",
+    ),
+    Option(
+        name="log-format",
+        field="log_format",
+        parse=_one_of(*LOG_FORMATS),
+        metavar="FORMAT",
+        help="console (key=value) or json; one line an event, on stderr.",
+    ),
+    Option(
+        name="access-log",
+        field="access_log",
+        parse=_parse_switch,
+        is_switch=True,
+        help="Log every request, without bodies.",
+    ),
+    Option(
+        name="uvloop",
+        field="uvloop",
+        parse=_parse_switch,
+        is_switch=True,
+        help="Use the faster uvloop event loop where it is installed.",
+    ),
+    Option(
+        name="ready-file",
+        field="ready_file",
+        parse=Path,
+        metavar="FILE",
+        help="Written when the server listens: JSON with its URLs and process id.",
+    ),
+)
