@@ -54,6 +54,9 @@ class Settings:
     allowed_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
     insecure: bool = False
+    start_wait_s: float = 10.0
+    strict_status: bool = False
+    strict_pending: bool = False
     graceful_shutdown_s: float = 5.0
     metrics: bool = True
     log_level: str = "info"

@@ -250,6 +250,28 @@ OPTIONS: tuple[Option, ...] = (
         "can start, read and delete everything.",
     ),
     Option(
+        name="start-wait-seconds",
+        field="start_wait_s",
+        parse=_parse_seconds,
+        metavar="SECONDS",
+        help="How long an accepted start holds back its answer while no worker is connected.",
+    ),
+    Option(
+        name="strict-status",
+        field="strict_status",
+        parse=_parse_switch,
+        is_switch=True,
+        help="Answer 409 to the start of a taken id and 404 to any call on a missing instance, "
+        "instead of Dapr's 500.",
+    ),
+    Option(
+        name="strict-pending",
+        field="strict_pending",
+        parse=_parse_switch,
+        is_switch=True,
+        help="Show a pending instance as Dapr does, without its name, input and times.",
+    ),
+    Option(
         name="graceful-shutdown-seconds",
         field="graceful_shutdown_s",
         parse=_parse_seconds,

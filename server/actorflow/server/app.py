@@ -1,0 +1,99 @@
+"""The HTTP server of one process: the engine's API on its ports, with a start and a stop."""
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+
+from aiohttp import web
+from typing_extensions import Self
+
+from actorflow.server.config import Settings
+from actorflow.server.http.api import EngineApi
+from actorflow.server.http.edge import Edge
+from actorflow.server.http.listener import EdgeLimits, EdgeServer
+
+
+class HttpServer:
+    """Serves `engine` on the addresses of `settings`. Use it as `async with`, or start and stop it.
+
+    `request_shutdown` is called for `POST /v1.0/shutdown`, with True when the caller wants the
+    process to end at once with exit code 1; it must not block. The engine must be started before
+    and shut down after the HTTP server.
+    """
+
+    def __init__(
+        self,
+        engine: EngineApi,
+        settings: Settings,
+        *,
+        request_shutdown: Callable[[bool], None] = lambda force: None,
+        limits: EdgeLimits = EdgeLimits(),
+    ) -> None:
+        self.edge = Edge(engine, settings, request_shutdown)
+        self._settings = settings
+        self._limits = limits
+        self._runner: web.ServerRunner | None = None
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Host and port of every open socket; what port 0 became."""
+        assert self._runner is not None, "not started"
+        return [(address[0], address[1]) for address in self._runner.addresses]
+
+    @property
+    def urls(self) -> list[str]:
+        """The base URL of every open socket, such as `http://127.0.0.1:3500`."""
+        return [
+            f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            for host, port in self.addresses
+        ]
+
+    async def start_up(self) -> None:
+        """Open the ports.
+
+        With several addresses and port 0, all take the port that the first one was given.
+
+        Raises:
+            OSError: a port is taken or an address is not this machine's; nothing stays open.
+        """
+        assert self._runner is None, "started twice"
+        server = EdgeServer(self.edge, self._settings, self._limits)
+        runner = web.ServerRunner(server, shutdown_timeout=self._settings.graceful_shutdown_s)
+        await runner.setup()
+        self._runner = runner
+        port = self._settings.http_port
+        try:
+            for address in self._settings.listen_addresses:
+                site = web.TCPSite(runner, address, port, backlog=self._limits.connections)
+                await site.start()
+                port = port or self.addresses[0][1]
+        except OSError:
+            await self.shut_down(drain_s=0)
+            raise
+
+    async def shut_down(self, *, drain_s: float | None = None) -> None:
+        """Stop taking requests, end the long polls, let the others finish, close the ports.
+
+        Args:
+            drain_s: how long running requests may take; default `settings.graceful_shutdown_s`.
+        """
+        runner, self._runner = self._runner, None
+        if runner is None:
+            return
+        self.edge.stop()
+        await asyncio.sleep(0)  # long polls write their answer before the connections close
+        if drain_s is not None:
+            runner._shutdown_timeout = drain_s  # noqa: SLF001 -- no public way to say it late
+        await runner.cleanup()
+
+    async def __aenter__(self) -> Self:
+        await self.start_up()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.shut_down()
