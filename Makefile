@@ -18,7 +18,8 @@ run: $(VENV)/run.stamp
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest $(ARGS)
 
-check: lint types imports test
+check: lint types imports
+	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check $(SOURCES)
@@ -26,10 +27,9 @@ lint: $(VENV)/dev.stamp
 
 types: $(VENV)/dev.stamp
 	$(BIN)/mypy
-	$(BIN)/mypy tests examples bench
 
 imports: $(VENV)/dev.stamp
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 bench: $(VENV)/test.stamp
 	$(BIN)/python -m bench $(ARGS)
@@ -40,7 +40,7 @@ lock: $(VENV)/dev.stamp
 	$(BIN)/$(LOCK) --extra dev -o requirements/dev.txt
 
 wheel: $(VENV)/test.stamp
-	$(BIN)/python -m build --wheel --no-isolation
+	$(BIN)/python -m hatchling build -t wheel
 
 clean:
 	rm -rf $(VENV) .state dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
