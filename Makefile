@@ -4,7 +4,6 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
-SOURCES := actors workflow server tests examples bench
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --custom-compile-command "make lock" --group build pyproject.toml
 
@@ -22,8 +21,8 @@ check: lint types imports
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/dev.stamp
-	$(BIN)/ruff format --check $(SOURCES)
-	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
 
 types: $(VENV)/dev.stamp
 	$(BIN)/mypy
