@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Callable
 from types import TracebackType
+from typing import Self
 
 from aiohttp import web
-from typing_extensions import Self
+
 
 from actorflow.server.config import Settings
 from actorflow.server.http.api import EngineApi

@@ -1,0 +1,120 @@
+"""What the HTTP edge asks of the engine. `actorflow.workflow.engine.WorkflowEngine` does all of it."""
+
+import builtins
+from typing import Any, Protocol
+
+from actorflow.workflow.model import (
+    History,
+    Instance,
+    InstanceFilter,
+    InstancePage,
+    PurgeResult,
+    WaitReason,
+)
+
+
+class EngineApi(Protocol):
+    """The raw-text API of the engine.
+
+    More than seven methods, because it mirrors one class: splitting it would only hide that. Every
+    method may raise UnavailableError and its kinds.
+    """
+
+    async def start(
+        self,
+        name: str,
+        *,
+        instance_id: str = "",
+        input: str | None = None,  # noqa: A002 -- the engine's own word
+        scheduled_start_ns: int | None = None,
+        idempotency_key: str = "",
+        unique: bool = False,
+        trace_parent: str | None = None,
+    ) -> str:
+        """Create an instance durably and return its id."""
+        ...
+
+    async def get(self, instance_id: str) -> Instance | None:
+        """Return the instance as last committed."""
+        ...
+
+    async def wait_for_start(self, instance_id: str, *, timeout_s: float | None) -> Instance:
+        """Return as soon as the first turn is committed. Raises TimeoutError."""
+        ...
+
+    async def wait_for_completion(self, instance_id: str, *, timeout_s: float | None) -> Instance:
+        """Return as soon as the instance has ended. Raises TimeoutError."""
+        ...
+
+    async def raise_event(
+        self,
+        instance_id: str,
+        name: str,
+        input: str | None = None,  # noqa: A002 -- the engine's own word
+        *,
+        event_id: str = "",
+    ) -> None:
+        """Give the instance an external event."""
+        ...
+
+    async def suspend(self, instance_id: str, reason: str | None = None) -> None:
+        """Hold the instance."""
+        ...
+
+    async def resume(self, instance_id: str, reason: str | None = None) -> None:
+        """Let the instance go on."""
+        ...
+
+    async def terminate(
+        self, instance_id: str, output: str | None = None, *, recursive: bool = True
+    ) -> None:
+        """End the instance."""
+        ...
+
+    async def purge(
+        self, instance_id: str, *, recursive: bool = True, force: bool = False
+    ) -> PurgeResult:
+        """Delete the instance for good."""
+        ...
+
+    async def list(
+        self, filter: InstanceFilter = ..., *, limit: int = 100, after: str = ""  # noqa: A002 -- the engine's own word
+    ) -> InstancePage:
+        """Return instances in order of id."""
+        ...
+
+    async def history(self, instance_id: str) -> History:
+        """Return the committed history."""
+        ...
+
+    async def rerun(
+        self,
+        source_instance_id: str,
+        event_id: int,
+        *,
+        new_instance_id: str = "",
+        input: str | None = None,  # noqa: A002 -- the engine's own word
+        overwrite_input: bool = False,
+    ) -> str:
+        """Start a new instance from an event of an ended one."""
+        ...
+
+    async def why(self, instance_id: str) -> builtins.list[WaitReason]:
+        """Return what an open instance waits for."""
+        ...
+
+    def connected_workers(self) -> int:
+        """Return how many workers could run something."""
+        ...
+
+    async def wait_for_worker(self, timeout_s: float) -> bool:
+        """Return True as soon as a worker is connected, False after the time."""
+        ...
+
+    def problems(self) -> builtins.list[str]:
+        """Return why the engine cannot do its work; empty when it can."""
+        ...
+
+    def stats(self) -> Any:
+        """Return a frozen dataclass of numbers."""
+        ...
