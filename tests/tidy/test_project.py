@@ -75,7 +75,7 @@ def test_pure_modules_are_those_that_the_import_contract_covers() -> None:
     modules = python_files(*ENGINE_LAYERS)
     marked = {path.stem for path in modules if is_pure(path)}
     unmarked = {path.stem for path in modules if path.stem in listed and not is_pure(path)}
-    assert marked - listed == set(), "mark in pyproject.toml, [tool.importlinter]"
+    assert marked - listed == set(), "add to the contract on PURE modules in pyproject.toml"
     assert unmarked == set(), "begin the docstring with 'PURE.'"
 
 
