@@ -66,7 +66,7 @@ def test_console_lines_can_be_split_again() -> None:
 def test_an_exception_is_one_line_with_its_stack(log_format: str) -> None:
     stream = logged(log_format)
     try:
-        {}[FORGERY]
+        {"": 0}[FORGERY]
     except KeyError:
         structlog.get_logger().exception("turn_failed")
         logging.getLogger("b").exception("turn_failed")
