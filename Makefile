@@ -47,7 +47,7 @@ clean:
 
 # A stamp a lock file: an install runs again only when its lock or the project's metadata changed.
 $(VENV)/%.stamp: requirements/%.txt pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(PIP) --require-hashes -r $<
 	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@
