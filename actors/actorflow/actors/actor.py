@@ -1,0 +1,111 @@
+"""What can be an actor: the two kinds of actor types, and what the runtime offers to them.
+
+Application authors subclass `actorflow.actors.Actor` (see `author.py`); what stands here is the
+narrower form that engines built on the runtime use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from actorflow.actors.address import ActorId
+    from actorflow.actors.clock import Clock, IdSource
+    from actorflow.actors.effects import Effects
+    from actorflow.actors.message import Message
+    from actorflow.actors.ports import ActorRecord
+
+
+class TurnActor(Protocol):
+    """A live actor. Turns of one actor never overlap."""
+
+    @property
+    def weight_bytes(self) -> int:
+        """Approximate payload bytes held in memory, for the memory budget."""
+        ...
+
+    def receive(self, effects: Effects, message: Message) -> bytes | Awaitable[bytes]:
+        """Handle one message: change memory, say in `effects` what to store and send, return the answer.
+
+        Either returns the answer, or an awaitable when the turn must wait for something. When it
+        raises, the effects are dropped, and the actor object too: it is built again from what is
+        committed. `effects.reject` answers with an error and keeps the object.
+        """
+        ...
+
+    def close(self) -> None:
+        """Called once when the object leaves memory, for whatever reason."""
+        ...
+
+
+class Delivery(Protocol):
+    """One durable message given to a worker type. It comes again until `complete` has committed."""
+
+    @property
+    def message(self) -> Message: ...
+
+    def complete(self, sends: list[tuple[ActorId, str, bytes]]) -> None:
+        """Consume the message and send these, atomically. Ignored when the partition was lost."""
+        ...
+
+
+class ActorServices(Protocol):
+    """What the runtime offers to a live actor besides the effects of its turn."""
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def ids(self) -> IdSource: ...
+
+    async def call_from(
+        self, caller: Message, target: ActorId, method: str, payload: bytes, *, timeout_s: float
+    ) -> bytes:
+        """Call another actor from inside the turn that handles `caller`.
+
+        Raises:
+            CallCycleError: the target already waits for this answer.
+            ActorCallError: the method raised there.
+            UnavailableError: no answer in time.
+        """
+        ...
+
+    def set_timer(self, actor: ActorId, method: str, payload: bytes, delay_s: float) -> TimerHandle:
+        """Send the actor a volatile message after `delay_s` seconds: lost with the process. While
+        one is pending the actor is not evicted."""
+        ...
+
+
+class TimerHandle(Protocol):
+    """A pending volatile timer."""
+
+    def cancel(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ActorType:
+    """Actors with state: activated on the first message, one turn at a time.
+
+    `activate` builds the live object from what is committed (None: nothing is). It may raise
+    CorruptError: the actor is then out of service, its data is kept, others go on. `with_log` asks for
+    the log in the record.
+    """
+
+    name: str
+    activate: Callable[[ActorId, ActorRecord | None, ActorServices], TurnActor]
+    with_log: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerType:
+    """Stateless workers whose messages are durable before they run.
+
+    `deliver` gets every message after the commit that stored it, in order, many at once, and again
+    after a crash, until its delivery is completed. It must not block or raise.
+    """
+
+    name: str
+    deliver: Callable[[Delivery], None]

@@ -1,0 +1,123 @@
+"""One commit at a time, sent again unchanged until the store gives a final answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from actorflow.actors.errors import (
+    ActorflowError,
+    FencedOutError,
+    InvariantError,
+    StoreUnavailableError,
+)
+from actorflow.actors.ports import Commit, CommitResult, Lease
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actorflow.actors.batch import Batch
+    from actorflow.actors.environment import Environment
+    from actorflow.actors.ports import Acquired
+
+_log = logging.getLogger(__name__)
+
+RETRY_FIRST_S = 0.01
+"""Pause before the first resend; doubles up to `Limits.store_retry_max_s`."""
+
+
+class Committer:
+    """The only writer of one partition.
+
+    `trouble` is the store's last complaint, "" when its last answer was final. A commit is never
+    cancelled and never rebuilt: whether a silent one was applied is found out by sending it again.
+    """
+
+    def __init__(
+        self,
+        partition: int,
+        env: Environment,
+        *,
+        released: Callable[[Batch], None],
+        lost: Callable[[ActorflowError], None],
+    ) -> None:
+        self._partition = partition
+        self._env = env
+        self._released = released
+        self._lost = lost
+        self.lease = Lease(partition, 0, "")
+        self._life = 0
+        self.in_flight: Batch | None = None
+        self.committed_seq = 0
+        self.trouble = ""
+
+    def start(self, acquired: Acquired) -> None:
+        """Begin a new ownership."""
+        self._life += 1
+        self.lease = acquired.lease
+        self.committed_seq = acquired.seq
+        self.in_flight = None
+        self.trouble = ""
+
+    def stop(self) -> None:
+        """End the ownership; an answer that is still to come is ignored."""
+        self._life += 1
+
+    def submit(self, batch: Batch) -> None:
+        """Commit a closed batch. The previous one has been released."""
+        if self.in_flight is not None or batch.seq != self.committed_seq + 1:
+            raise InvariantError(f"partition {self._partition}: commit {batch.seq} out of order")
+        self.in_flight = batch
+        self._env.host.spawn(self._commit(batch, self._life), f"commit-{self._partition}")
+
+    async def _commit(self, batch: Batch, life: int) -> None:
+        commit = batch.to_commit(self.lease, f"{self.lease.token}:{batch.seq}")
+        result = await self._send_until_answered(commit, life)
+        if life != self._life or result is None:
+            return
+        self.trouble = ""
+        counters = self._env.counters
+        match result:
+            case CommitResult.OK | CommitResult.ALREADY:
+                counters.commits += 1
+                counters.commits_already += result is CommitResult.ALREADY
+                self.committed_seq = batch.seq
+                self.in_flight = None
+                self._released(batch)
+            case CommitResult.FENCED | CommitResult.SEQ:
+                counters.commits_fenced += 1
+                self._lost(
+                    FencedOutError(
+                        f"partition {self._partition} was taken by another owner ({result}); retry"
+                    )
+                )
+            case CommitResult.BAD:
+                _log.critical("commit refused as malformed", extra={"commit": commit.commit_id})
+                self._lost(InvariantError(f"the store refused commit {commit.commit_id} as BAD"))
+
+    async def _send_until_answered(self, commit: Commit, life: int) -> CommitResult | None:
+        pause_s = RETRY_FIRST_S
+        while True:
+            try:
+                return await self._env.store.commit(commit)
+            except StoreUnavailableError as error:
+                if life != self._life:
+                    return None
+                self._env.counters.commit_resends += 1
+                await self.wait_out_trouble(error, pause_s)
+                pause_s = min(2 * pause_s, self._env.limits.store_retry_max_s)
+            if life != self._life:
+                return None
+
+    async def wait_out_trouble(
+        self, error: StoreUnavailableError, pause_s: float = RETRY_FIRST_S
+    ) -> None:
+        """Note that the store does not answer, and pause with jitter before the next try."""
+        if not self.trouble:
+            _log.warning(
+                "store does not answer; new calls are refused until it does",
+                extra={"partition": self._partition, "cause": str(error)},
+            )
+        self.trouble = str(error) or type(error).__name__
+        await asyncio.sleep(pause_s * (0.5 + self._env.ids.jitter()))

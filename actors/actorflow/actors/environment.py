@@ -1,0 +1,78 @@
+"""What every part of one runtime shares. Built once, by `ActorSystem`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from actorflow.actors.errors import UnknownActorTypeError
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Coroutine
+
+    from actorflow.actors.actor import ActorServices, ActorType, WorkerType
+    from actorflow.actors.address import ActorId
+    from actorflow.actors.clock import Clock, IdSource
+    from actorflow.actors.limits import Limits
+    from actorflow.actors.message import Message
+    from actorflow.actors.ports import PartitionStore, Summary
+
+
+class Host(Protocol):
+    """What a partition asks of the runtime that hosts it."""
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run a named task that the runtime keeps, and ends when it stops."""
+        ...
+
+    def partition_lost(self, partition: int, error: Exception) -> None:
+        """The partition dropped its memory because the store refused a commit."""
+        ...
+
+    def notice(self, actor: ActorId, summary: Summary | None) -> None:
+        """A commit changed the summary of an actor (None: the actor was deleted)."""
+        ...
+
+
+@dataclass(slots=True)
+class Counters:
+    """Plain numbers since the start, for metrics and tests. Written on the event loop only."""
+
+    turns: int = 0
+    failed_turns: int = 0
+    commits: int = 0
+    commit_resends: int = 0
+    commits_already: int = 0
+    commits_fenced: int = 0
+    activations: int = 0
+    evictions: int = 0
+    parked_messages: int = 0
+    reminders_fired: int = 0
+    overloads: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Shared parts of one runtime."""
+
+    loop: asyncio.AbstractEventLoop
+    store: PartitionStore
+    clock: Clock
+    ids: IdSource
+    limits: Limits
+    actor_types: dict[str, ActorType]
+    worker_types: dict[str, WorkerType]
+    services: ActorServices
+    host: Host
+    counters: Counters
+    watched: dict[ActorId, list[Any]]
+    """Actors whose committed summaries somebody waits for; the values belong to the host."""
+
+    def unknown_target(self, sends: list[Message]) -> UnknownActorTypeError | None:
+        """Return an error when a message is for a type that nobody registered."""
+        for message in sends:
+            name = message.target.type
+            if name not in self.actor_types and name not in self.worker_types:
+                return UnknownActorTypeError(name, sorted({*self.actor_types, *self.worker_types}))
+        return None

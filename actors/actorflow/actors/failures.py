@@ -1,0 +1,114 @@
+"""What happens to a turn that raised: who is told, what is tried again, what is parked."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from typing import TYPE_CHECKING, NamedTuple
+
+from actorflow.actors.activation import Activation, ActivationState
+from actorflow.actors.errors import ActorCallError, ActorflowError, CorruptError
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from actorflow.actors.address import ActorId
+    from actorflow.actors.environment import Environment
+    from actorflow.actors.message import Message
+
+_log = logging.getLogger(__name__)
+
+
+class Verdict(NamedTuple):
+    """`answer` goes to the caller, if any. A parked message is kept and delivered no more."""
+
+    answer: ActorflowError
+    park: bool
+    reason: str
+    pause_s: float
+
+
+class TurnFailures:
+    """Holds activations that must be read again, until their earlier turns are committed."""
+
+    def __init__(self, env: Environment, reload: Callable[[Activation], None]) -> None:
+        self._env = env
+        self._reload = reload
+        self._waiting: list[tuple[Activation, float]] = []
+        self._pauses: set[asyncio.TimerHandle] = set()
+
+    def judge(self, actor: ActorId, message: Message, error: Exception) -> Verdict:
+        """Decide about a failed turn and log it once."""
+        message.attempt += 1
+        limits = self._env.limits
+        durable = message.id != 0 or message.reminder is not None
+        park = message.id != 0 and message.attempt >= limits.message_attempts
+        reason = f"{type(error).__name__}: {error}"
+        level = logging.ERROR if durable else logging.INFO
+        _log.log(
+            level,
+            "turn failed",
+            extra={
+                "actor": str(actor),
+                "method": message.method,
+                "attempt": message.attempt,
+                "parked": park,
+                "error": reason,
+            },
+            exc_info=error if durable and not isinstance(error, ActorflowError) else None,
+        )
+        pause_s = 0.0
+        if durable and not park:
+            pause_s = min(limits.retry_first_s * 2 ** (message.attempt - 1), limits.retry_max_s)
+        return Verdict(answer_of(error), park, reason, pause_s)
+
+    def broken(self, actor: ActorId, error: Exception) -> CorruptError:
+        """Log that an actor cannot be activated, and return what its callers are told."""
+        _log.error("actor cannot be activated", extra={"actor": str(actor), "error": str(error)})
+        if isinstance(error, CorruptError):
+            return error
+        problem = CorruptError(f"{actor} cannot be activated: {type(error).__name__}: {error}")
+        problem.__cause__ = error
+        return problem
+
+    def reload_after_commit(self, activation: Activation, pause_s: float) -> None:
+        """Read the activation again once its last committed turn is in the store, after a pause."""
+        self._waiting.append((activation, pause_s))
+
+    def committed(self, seq: int) -> None:
+        """All commits up to `seq` are in the store."""
+        if not self._waiting:
+            return
+        due = [entry for entry in self._waiting if entry[0].last_seq <= seq]
+        self._waiting = [entry for entry in self._waiting if entry[0].last_seq > seq]
+        for activation, pause_s in due:
+            if pause_s:
+                self._pause(activation, pause_s)
+            else:
+                self._reload(activation)
+
+    def stop(self) -> None:
+        """Forget everything."""
+        self._waiting.clear()
+        for handle in self._pauses:
+            handle.cancel()
+        self._pauses.clear()
+
+    def _pause(self, activation: Activation, pause_s: float) -> None:
+        activation.move(ActivationState.BACKOFF)
+
+        def resume() -> None:
+            self._pauses.discard(handle)
+            self._reload(activation)
+
+        handle = self._env.loop.call_later(pause_s, resume)
+        self._pauses.add(handle)
+
+
+def answer_of(error: Exception) -> ActorflowError:
+    """Turn any exception of an actor's code into what its caller gets: text, never the object."""
+    if isinstance(error, ActorflowError):
+        return error
+    stack = "".join(traceback.format_exception(error))
+    return ActorCallError(type(error).__name__, str(error), stack)

@@ -1,0 +1,418 @@
+"""The composition root of the actors layer: one `ActorSystem` a process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from actorflow.actors.actor import ActorType, WorkerType
+from actorflow.actors.address import ActorId, partition_of
+from actorflow.actors.author import Actor, authored_type
+from actorflow.actors.clock import Clock, IdSource, SystemClock, SystemIds
+from actorflow.actors.environment import Counters, Environment
+from actorflow.actors.errors import (
+    CallCycleError,
+    LimitExceededError,
+    StoppingError,
+    StoreUnavailableError,
+    UnavailableError,
+    UnknownActorTypeError,
+    UsageError,
+)
+from actorflow.actors.limits import Limits
+from actorflow.actors.message import Message
+from actorflow.actors.partition import Partition, PartitionState
+from actorflow.actors.ports import Held
+from actorflow.actors.watch import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable, Sequence
+
+    from actorflow.actors.ports import ActorRecord, PartitionStore, Query, Summary
+
+_log = logging.getLogger(__name__)
+
+LEASE_TTL_MS = 10_000
+"""How long an owner that falls silent keeps its partitions."""
+
+HOUSEKEEPING_S = 5.0
+"""Pause between looks for idle actors and for the next window of reminders."""
+
+WINDOW_PAGE = 10_000
+"""Reminders read from the store at once."""
+
+ACQUIRE_RETRY_S = 0.1
+"""Pause before an acquisition is tried again."""
+
+
+class ActorSystem:
+    """Runs actors over one store. `async with ActorSystem(store, [Counter]) as system: ...`
+
+    Args:
+        store: opened by `start`, closed by `stop`.
+        types: subclasses of `Actor`, and `ActorType` or `WorkerType` of engines.
+        partition_count: the number of partitions that the store was created with; 1 when embedded.
+
+    Concurrency: one event loop; nothing here is thread-safe.
+    """
+
+    def __init__(
+        self,
+        store: PartitionStore,
+        types: Iterable[type[Actor] | ActorType | WorkerType],
+        *,
+        clock: Clock | None = None,
+        ids: IdSource | None = None,
+        limits: Limits | None = None,
+        partition_count: int = 1,
+    ) -> None:
+        self._store = store
+        self._clock = clock or SystemClock()
+        self._ids = ids or SystemIds()
+        self.limits = limits or Limits()
+        self._partition_count = partition_count
+        self._actor_types, self._worker_types = _sorted_types(types)
+        self._partitions: list[Partition] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._watched: dict[ActorId, list[Watch]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = False
+        self.counters = Counters()
+
+    # ---- life ----------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> ActorSystem:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Open the store, acquire the partitions and take up what waits.
+
+        Raises:
+            StoreInUseError, StoreUnavailableError, CorruptError: as `PartitionStore.open`.
+        """
+        self._loop = asyncio.get_running_loop()
+        await self._store.open()
+        env = Environment(
+            loop=self._loop,
+            store=self._store,
+            clock=self._clock,
+            ids=self._ids,
+            limits=self.limits,
+            actor_types=self._actor_types,
+            worker_types=self._worker_types,
+            services=self,
+            host=self,
+            counters=self.counters,
+            watched=self._watched,
+        )
+        try:
+            self._partitions = [Partition(i, env) for i in range(self._partition_count)]
+            for partition in self._partitions:
+                await self._own(partition)
+        except BaseException:
+            await self._store.close()
+            raise
+        self.spawn(self._keep_house(), "housekeeping")
+
+    async def stop(self, *, drain_s: float = 10.0) -> None:
+        """Refuse new calls, finish running turns for at most `drain_s`, commit, release, close."""
+        if self._stopping or self._loop is None:
+            return
+        self._stopping = True
+        stopping = StoppingError("the host is stopping; retry")
+        for watches in self._watched.values():
+            for watch in watches:
+                watch.fail(stopping)
+        for partition in self._partitions:
+            partition.drain()
+        try:
+            async with asyncio.timeout(drain_s):
+                while not all(p.is_quiet() for p in self._partitions):
+                    await asyncio.sleep(0.005)
+        except TimeoutError:
+            _log.warning("drain took too long; unfinished work runs again after the next start")
+        for partition in self._partitions:
+            await self._give_up(partition, stopping)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._store.close()
+
+    async def _give_up(self, partition: Partition, reason: StoppingError) -> None:
+        lease = partition.lease
+        partition.close(reason)
+        try:
+            await self._store.release(lease)
+        except StoreUnavailableError as error:
+            _log.warning("lease not released; it ends by itself", extra={"cause": str(error)})
+
+    async def _own(self, partition: Partition) -> None:
+        while True:
+            acquired = await self._store.acquire(
+                partition.index, self._ids.uuid(), ttl_ms=LEASE_TTL_MS
+            )
+            if not isinstance(acquired, Held):
+                break
+            _log.info("partition is held", extra={"owner": acquired.owner})
+            await asyncio.sleep(acquired.left_ms / 1_000 + ACQUIRE_RETRY_S)
+        horizon_ms = self._horizon_ms()
+        recovery = await self._store.recover(partition.index, horizon_ms=horizon_ms)
+        partition.open(acquired, recovery, horizon_ms=horizon_ms)
+
+    async def _own_again(self, partition: Partition) -> None:
+        pause_s = ACQUIRE_RETRY_S
+        while not self._stopping:
+            await asyncio.sleep(pause_s * (0.5 + self._ids.jitter()))
+            try:
+                await self._own(partition)
+            except StoreUnavailableError as error:
+                _log.warning("partition not acquired; will retry", extra={"cause": str(error)})
+                pause_s = min(2 * pause_s, 5.0)
+            else:
+                return
+
+    async def _keep_house(self) -> None:
+        until_window_s = self.limits.reminder_window_s / 2
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_S)
+            for partition in self._partitions:
+                partition.evict_idle()
+            until_window_s -= HOUSEKEEPING_S
+            if until_window_s <= 0:
+                until_window_s = self.limits.reminder_window_s / 2
+                for partition in self._partitions:
+                    await self._widen_window(partition)
+
+    async def _widen_window(self, partition: Partition) -> None:
+        life, horizon_ms, limit = partition.life, self._horizon_ms(), WINDOW_PAGE
+        from_ms = partition.widen_reminders(horizon_ms)
+        while life == partition.life:
+            try:
+                page = await self._store.due(
+                    partition.index, from_ms=from_ms, until_ms=horizon_ms, limit=limit
+                )
+            except StoreUnavailableError:
+                await asyncio.sleep(1.0)
+                continue
+            if life == partition.life:
+                partition.add_reminders(page, last=len(page) < limit)
+            if len(page) < limit:
+                return
+            if page[-1].reminder.due_ms == from_ms:
+                limit *= 2  # more reminders in one millisecond than fit a page
+            from_ms = page[-1].reminder.due_ms
+
+    def _horizon_ms(self) -> int:
+        return int(self._clock.now_ns() / 1e6 + self.limits.reminder_window_s * 1e3)
+
+    # ---- calls ---------------------------------------------------------------------------------
+
+    async def call(
+        self, actor: ActorId, method: str, payload: bytes = b"", *, timeout_s: float | None = None
+    ) -> bytes:
+        """Call an actor and wait for its answer, which is given after the commit of its turn.
+
+        Args:
+            timeout_s: seconds; the default is `Limits.call_timeout_s`. The turn may still happen.
+
+        Raises:
+            UnknownActorTypeError, LimitExceededError: the call cannot work.
+            ActorCallError: the method raised; its effects were dropped.
+            UnavailableError: nobody can say, or nothing was done; the text tells. May be retried.
+        """
+        partition = self._partition_for(actor, payload)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[bytes] = loop.create_future()
+        message = Message(actor, method, payload, reply=answer)
+        partition.admit(message)
+        wait_s = self.limits.call_timeout_s if timeout_s is None else timeout_s
+        expiry = loop.call_later(wait_s, _expire, message, wait_s)
+        try:
+            return await answer
+        finally:
+            expiry.cancel()
+
+    async def send(self, actor: ActorId, method: str, payload: bytes = b"") -> None:
+        """Send a message without waiting for its turn; returns when it is durable. Raises as `call`."""
+        partition = self._partition_for(actor, payload)
+        stored: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        partition.accept(Message(actor, method, payload, reply=stored))
+        await stored
+
+    async def read(
+        self, actors: Sequence[ActorId], *, with_log: bool = False
+    ) -> list[ActorRecord | None]:
+        """Read committed data without activating anybody, in the order asked for.
+
+        Raises:
+            StoreUnavailableError: ask again.
+        """
+        if self._partition_count == 1:
+            return await self._store.load(0, actors, with_log=with_log)
+        found: dict[ActorId, ActorRecord | None] = {}
+        for index in range(self._partition_count):
+            mine = [a for a in actors if partition_of(a, self._partition_count) == index]
+            if mine:
+                records = await self._store.load(index, mine, with_log=with_log)
+                found.update(zip(mine, records, strict=True))
+        return [found[actor] for actor in actors]
+
+    async def find(self, query: Query) -> list[ActorRecord]:
+        """Search actors by their summaries. Raises StoreUnavailableError."""
+        return await self._store.find(query)
+
+    def watch(self, actor: ActorId) -> Watch:
+        """Return a context manager that sees committed summaries of one actor."""
+        return Watch(actor, self._watched)
+
+    def _partition_for(self, actor: ActorId, payload: bytes) -> Partition:
+        if self._stopping:
+            raise StoppingError("the host is stopping and takes no new calls")
+        if not self._partitions:
+            raise UsageError("the actor system is not started; use `async with` or `start()`")
+        if actor.type not in self._actor_types:
+            raise UnknownActorTypeError(actor.type, sorted(self._actor_types))
+        if len(payload) > self.limits.payload_bytes:
+            raise LimitExceededError("a payload (bytes)", self.limits.payload_bytes, len(payload))
+        return self._partitions[partition_of(actor, self._partition_count)]
+
+    # ---- ActorServices -------------------------------------------------------------------------
+
+    @property
+    def clock(self) -> Clock:
+        """The time source of this system."""
+        return self._clock
+
+    @property
+    def ids(self) -> IdSource:
+        """The source of random values of this system."""
+        return self._ids
+
+    async def call_from(
+        self, caller: Message, target: ActorId, method: str, payload: bytes, *, timeout_s: float
+    ) -> bytes:
+        """See `actor.ActorServices.call_from`."""
+        chain = (*caller.chain, caller.target)
+        if target in chain:
+            raise CallCycleError((*chain, target))
+        if len(chain) > self.limits.call_depth:
+            raise LimitExceededError(
+                "a chain of calls (actors)", self.limits.call_depth, len(chain)
+            )
+        partition = self._partition_for(target, payload)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[bytes] = loop.create_future()
+        home = partition_of(caller.target, self._partition_count)
+        message = Message(
+            target,
+            method,
+            payload,
+            sender=caller.target,
+            reply=answer,
+            # Inside a partition the caller's own turn commits later than the answer's, so it may rest
+            # on it; from another partition it may not.
+            early_reply=home == partition.index,
+            chain=chain,
+        )
+        partition.enqueue(message)
+        expiry = loop.call_later(timeout_s, _expire, message, timeout_s)
+        try:
+            return await answer
+        finally:
+            expiry.cancel()
+
+    def set_timer(self, actor: ActorId, method: str, payload: bytes, delay_s: float) -> ActorTimer:
+        """See `actor.ActorServices.set_timer`."""
+        partition = self._partitions[partition_of(actor, self._partition_count)]
+        return ActorTimer(partition, actor, method, payload, delay_s)
+
+    # ---- Host ----------------------------------------------------------------------------------
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """See `environment.Host.spawn`."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.critical("task died", extra={"task": task.get_name()}, exc_info=error)
+
+    def partition_lost(self, partition: int, error: Exception) -> None:
+        """See `environment.Host.partition_lost`."""
+        _log.error("partition lost", extra={"partition": partition, "cause": str(error)})
+        if not self._stopping:
+            self.spawn(self._own_again(self._partitions[partition]), f"acquire-{partition}")
+
+    def notice(self, actor: ActorId, summary: Summary | None) -> None:
+        """See `environment.Host.notice`."""
+        for watch in self._watched.get(actor, ()):
+            watch.notice(summary)
+
+    # ---- what others may know ------------------------------------------------------------------
+
+    def problems(self) -> list[str]:
+        """Return why calls are refused now, readable; empty when all is well."""
+        found = ["the host is stopping"] if self._stopping else []
+        for partition in self._partitions:
+            if partition.trouble:
+                found.append(f"the store does not take commits: {partition.trouble}")
+            elif partition.state is PartitionState.CLOSED and not self._stopping:
+                found.append(f"partition {partition.index} is not owned")
+        return found
+
+    def gauges(self) -> dict[str, int]:
+        """Return present sizes, summed over partitions."""
+        total: dict[str, int] = {}
+        for partition in self._partitions:
+            for name, value in partition.gauges().items():
+                total[name] = total.get(name, 0) + value
+        return total
+
+
+class ActorTimer:
+    """A pending volatile timer of one actor. Implements `actor.TimerHandle`."""
+
+    __slots__ = ("_actor", "_handle", "_partition")
+
+    def __init__(
+        self, partition: Partition, actor: ActorId, method: str, payload: bytes, delay_s: float
+    ) -> None:
+        self._partition = partition
+        self._actor = actor
+        self._handle = partition.set_timer(actor, method, payload, delay_s)
+
+    def cancel(self) -> None:
+        """Stop the timer; harmless when it has fired."""
+        if not self._handle.cancelled() and self._handle.when() > self._partition.time():
+            self._handle.cancel()
+            self._partition.timer_cancelled(self._actor)
+
+
+def _expire(message: Message, wait_s: float) -> None:
+    message.refuse(
+        UnavailableError(f"no answer from {message.target} in {wait_s:g} s; the outcome is unknown")
+    )
+
+
+def _sorted_types(
+    types: Iterable[type[Actor] | ActorType | WorkerType],
+) -> tuple[dict[str, ActorType], dict[str, WorkerType]]:
+    actors: dict[str, ActorType] = {}
+    workers: dict[str, WorkerType] = {}
+    for entry in types:
+        known = entry if isinstance(entry, ActorType | WorkerType) else authored_type(entry)
+        if known.name in actors or known.name in workers:
+            raise UsageError(f"two actor types are called {known.name!r}; rename one")
+        if isinstance(known, ActorType):
+            actors[known.name] = known
+        else:
+            workers[known.name] = known
+    return actors, workers
