@@ -126,6 +126,8 @@ def shown(option: Option, settings: Settings) -> str:
         return str(value).lower()
     if option.parse is parse_bytes:
         return _as_size(value)
+    if isinstance(value, float):
+        return f"{value:g}"
     return ",".join(value) if isinstance(value, tuple) else str(value)
 
 

@@ -1,0 +1,326 @@
+"""`actorflow workflow ...`: what one does with instances of a running server.
+
+Every command is one or two HTTP calls, and prints a table or a line for people, or the server's
+JSON with --json.
+"""
+
+import functools
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from actorflow.server.cli_client import (
+    DAPR,
+    DEFAULT_URL,
+    OURS,
+    Client,
+    CliError,
+    Exit,
+    read_json,
+    segment,
+    token_from_environment,
+)
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+POLL_S = 2.0
+"""How long one long poll of `wait` lasts; between two of them the spinner learns why it waits."""
+
+PAGE_MAX = 1_000
+_TERMINAL = ("COMPLETED", "FAILED", "TERMINATED")
+_STATUSES = ("PENDING", "RUNNING", "SUSPENDED", "STALLED", *_TERMINAL)
+
+_WORKFLOW_EPILOG = """
+\b
+Examples:
+  actorflow workflow start OrderProcessingWorkflow --id order-1 \\
+      --input '{"Name": "Paperclips", "TotalCost": 99.95, "Quantity": 4}' --wait
+  actorflow workflow list --status RUNNING --status SUSPENDED
+  actorflow workflow why order-1
+  actorflow workflow raise order-1 approval --input true
+
+\b
+The server is at --url or ACTORFLOW_URL; its token in ACTORFLOW_API_TOKEN or DAPR_API_TOKEN.
+"""
+
+
+@click.group(epilog=_WORKFLOW_EPILOG)
+def workflow() -> None:
+    """Start, watch and steer workflow instances of a running server."""
+
+
+def _connected(command: _Command) -> _Command:
+    """Add --url and --json, and pass a Client as first argument."""
+
+    @click.option(
+        "--url",
+        envvar="ACTORFLOW_URL",
+        default=DEFAULT_URL,
+        show_default=True,
+        metavar="URL",
+        help="Where the server is.",
+    )
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+    @functools.wraps(command)
+    def connected(*, url: str, **arguments: Any) -> Any:
+        return command(Client(url, token_from_environment()), **arguments)
+
+    return connected  # type: ignore[return-value]  # click replaces the function by a Command
+
+
+def _instance_path(prefix: str, instance_id: str, *rest: str) -> str:
+    base = prefix if prefix == DAPR else f"{prefix}/instances"
+    return "/".join((base, segment(instance_id), *map(segment, rest)))
+
+
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2))
+
+
+def _done(value: object, text: str, *, as_json: bool) -> None:
+    from actorflow.server.cli_show import plain  # noqa: PLC0415 -- heavy
+
+    if as_json:
+        _print_json(value)
+    else:
+        click.echo(plain(text))
+
+
+@workflow.command()
+@click.argument("name")
+@click.option("--input", "payload", metavar="JSON|@FILE|-", help="Input of the workflow.")
+@click.option("--id", "instance_id", help="Id of the instance; default: a random one.")
+@click.option("--wait", "do_wait", is_flag=True, help="Wait for its end, as `wait` does.")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), help="Seconds, with --wait.")
+@_connected
+def start(  # noqa: PLR0913 -- a parameter for each option of the command
+    client: Client,
+    *,
+    name: str,
+    payload: str | None,
+    instance_id: str | None,
+    do_wait: bool,
+    timeout_s: float | None,
+    as_json: bool,
+) -> None:
+    """Start a workflow by NAME and print the id of its instance."""
+    body = None if payload is None else read_json("--input", payload)
+    answer = client.post(f"{DAPR}/{segment(name)}/start", body, instanceID=instance_id)
+    if do_wait:
+        _wait(client, answer["instanceID"], timeout_s, as_json=as_json)
+    else:
+        _done(answer, answer["instanceID"], as_json=as_json)
+
+
+@workflow.command()
+@click.argument("instance_id", metavar="ID")
+@_connected
+def get(client: Client, *, instance_id: str, as_json: bool) -> None:
+    """Show one instance: status, input, output, error, and what it waits for."""
+    item = client.get(_instance_path(OURS, instance_id))
+    _show_instance(client, item, as_json=as_json)
+
+
+def _show_instance(client: Client, item: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        _print_json(item)
+        return
+    from actorflow.server.cli_show import print_instance  # noqa: PLC0415 -- heavy
+
+    print_instance(item, _reasons(client, item["instanceID"]) if _is_open(item) else [])
+
+
+def _is_open(item: dict[str, Any]) -> bool:
+    return item["status"] not in _TERMINAL
+
+
+def _reasons(client: Client, instance_id: str) -> list[dict[str, Any]]:
+    reasons: list[dict[str, Any]] = client.get(_instance_path(OURS, instance_id, "why"))["reasons"]
+    return reasons
+
+
+@workflow.command(name="list")
+@click.option(
+    "--status", "statuses", multiple=True, type=click.Choice(_STATUSES), help="Repeatable."
+)
+@click.option("--name", help="Name of the workflow.")
+@click.option("--prefix", help="Beginning of the id.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 100_000),
+    default=100,
+    show_default=True,
+    help="At most so many.",
+)
+@_connected
+def list_(
+    client: Client,
+    *,
+    statuses: tuple[str, ...],
+    name: str | None,
+    prefix: str | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List instances in order of id."""
+    query = {"status": ",".join(statuses) or None, "name": name, "idPrefix": prefix}
+    instances: list[dict[str, Any]] = []
+    token: str | None = None
+    while len(instances) < limit:
+        size = min(limit - len(instances), PAGE_MAX)
+        page = client.get(f"{OURS}/instances", limit=size, pageToken=token, **query)
+        instances += page["instances"]
+        token = page.get("nextPageToken")
+        if not token:
+            break
+    if as_json:
+        _print_json({"instances": instances, "more": bool(token)})
+        return
+    from actorflow.server.cli_show import print_instances  # noqa: PLC0415 -- heavy
+
+    print_instances(instances)
+    if token:
+        click.echo(f"There are more than {limit}; use --limit, or filter.", err=True)
+
+
+@workflow.command()
+@click.argument("instance_id", metavar="ID")
+@click.option("--full", is_flag=True, help="Do not cut long payloads.")
+@_connected
+def history(client: Client, *, instance_id: str, full: bool, as_json: bool) -> None:
+    """Show the history of an instance, one event a line."""
+    path = _instance_path(OURS, instance_id, "history")
+    page = client.get(path, limit=PAGE_MAX)
+    events = page["events"]
+    while page.get("nextIndex") is not None:
+        page = client.get(path, limit=PAGE_MAX, start=page["nextIndex"])
+        events += page["events"]
+    if as_json:
+        _print_json({**page, "events": events})
+        return
+    from actorflow.server.cli_show import print_history  # noqa: PLC0415 -- heavy
+
+    print_history(events, 0, full=full)
+
+
+@workflow.command()
+@click.argument("instance_id", metavar="ID")
+@_connected
+def why(client: Client, *, instance_id: str, as_json: bool) -> None:
+    """Say what an instance waits for."""
+    reasons = _reasons(client, instance_id)
+    if as_json:
+        _print_json({"instanceID": instance_id, "reasons": reasons})
+        return
+    from actorflow.server.cli_show import print_reasons  # noqa: PLC0415 -- heavy
+
+    print_reasons(instance_id, reasons)
+
+
+@workflow.command(name="raise")
+@click.argument("instance_id", metavar="ID")
+@click.argument("event")
+@click.option("--input", "payload", metavar="JSON|@FILE|-", help="Payload of the event.")
+@_connected
+def raise_(
+    client: Client, *, instance_id: str, event: str, payload: str | None, as_json: bool
+) -> None:
+    """Raise an EVENT for an instance; it is kept until the workflow waits for it."""
+    body = None if payload is None else read_json("--input", payload)
+    answer = client.post(_instance_path(DAPR, instance_id, "raiseEvent", event), body)
+    _done(answer, f"Event {event} accepted by {instance_id}.", as_json=as_json)
+
+
+def _simple(operation: str, help_text: str, text: str) -> None:
+    @workflow.command(name=operation, help=help_text)
+    @click.argument("instance_id", metavar="ID")
+    @_connected
+    def command(client: Client, *, instance_id: str, as_json: bool) -> None:
+        answer = client.post(_instance_path(DAPR, instance_id, operation))
+        _done(answer, text.format(instance_id), as_json=as_json)
+
+
+_simple("pause", "Hold an instance; what happens meanwhile is kept for it.", "{} is paused.")
+_simple("resume", "Let a paused instance go on.", "{} goes on.")
+_simple("terminate", "End an instance and its children.", "{} is being terminated.")
+_simple("purge", "Delete an ended instance and its children for good.", "{} is deleted.")
+
+
+@workflow.command()
+@click.argument("instance_id", metavar="ID")
+@click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(min=0), help="Seconds; default: for ever."
+)
+@_connected
+def wait(client: Client, *, instance_id: str, timeout_s: float | None, as_json: bool) -> None:
+    """Wait for the end of an instance.
+
+    Exit code 0 when it completed, 1 when it failed or was terminated, 7 when --timeout is over.
+    """
+    _wait(client, instance_id, timeout_s, as_json=as_json)
+
+
+def _wait(client: Client, instance_id: str, timeout_s: float | None, *, as_json: bool) -> None:
+    item = _wait_for_end(client, instance_id, timeout_s)
+    _show_instance(client, item, as_json=as_json)
+    if item["status"] != "COMPLETED":
+        sys.exit(Exit.FAILED)
+
+
+def _wait_for_end(client: Client, instance_id: str, timeout_s: float | None) -> dict[str, Any]:
+    from actorflow.server.cli_show import progress, reason_text  # noqa: PLC0415 -- heavy
+
+    path = _instance_path(OURS, instance_id, "wait")
+    started_s = time.monotonic()
+    with progress(f"waiting for {instance_id}") as show:
+        while True:
+            spent_s = time.monotonic() - started_s
+            left_s = POLL_S if timeout_s is None else min(POLL_S, timeout_s - spent_s)
+            item: dict[str, Any] = client.get(path, timeout=round(max(left_s, 0), 3))
+            if not _is_open(item):
+                return item
+            if timeout_s is not None and time.monotonic() - started_s >= timeout_s:
+                raise CliError(
+                    f"{instance_id} is still {item['status']} after {timeout_s:g} s",
+                    f"see `actorflow workflow why {instance_id}`",
+                    Exit.TIMEOUT,
+                )
+            why_text = "; ".join(
+                reason_text(r, time.time()) for r in _reasons(client, instance_id)[:3]
+            )
+            show(f"{instance_id} {item['status']}, {spent_s:.0f} s: {why_text}")
+
+
+@workflow.command()
+@click.argument("instance_id", metavar="ID")
+@click.option(
+    "--from-event",
+    "event_id",
+    type=click.IntRange(min=0),
+    required=True,
+    help="Id of the event to run again; `history` shows the ids.",
+)
+@click.option("--new-id", help="Id of the new instance; default: a random one.")
+@click.option("--input", "payload", metavar="JSON|@FILE|-", help="Another input for that step.")
+@_connected
+def rerun(
+    client: Client,
+    *,
+    instance_id: str,
+    event_id: int,
+    new_id: str | None,
+    payload: str | None,
+    as_json: bool,
+) -> None:
+    """Start a new instance that repeats an ended one up to an event, and goes on from there."""
+    body: dict[str, Any] = {"eventID": event_id}
+    if new_id is not None:
+        body["newInstanceID"] = new_id
+    if payload is not None:
+        body |= {"input": read_json("--input", payload), "overwriteInput": True}
+    answer = client.post(_instance_path(OURS, instance_id, "rerun"), json.dumps(body))
+    _done(answer, answer["instanceID"], as_json=as_json)

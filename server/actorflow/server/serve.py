@@ -1,0 +1,273 @@
+"""The server process: composes application, store, engine and HTTP; starts, says so, drains, stops.
+
+Order of start: application, store and engine, ports, signs of readiness. Order of stop: ports
+(running requests finish), engine (turns and activities finish, leases are given back), store.
+"""
+
+import asyncio
+import contextlib
+import errno
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from importlib import metadata
+from pathlib import Path
+from typing import NoReturn
+
+import click
+import structlog
+from actorflow.workflow.engine import WorkflowEngine
+
+from actorflow.actors.errors import ActorflowError, CorruptError, StoreInUseError, UnavailableError
+from actorflow.actors.ports import PartitionStore
+from actorflow.server.app import HttpServer
+from actorflow.server.config import Settings
+from actorflow.server.loader import AppLoadError, load_app
+from actorflow.server.logs import configure_logs
+from actorflow.workflow.registry import Registry
+
+log = structlog.get_logger("actorflow.server")
+
+_SURVIVES = {
+    "memory": "nothing survives the end of this process",
+    "local": "what was accepted survives kill -9",
+    "fsync": "what was accepted survives a power cut",
+}
+_FORCED_EXIT_DELAY_S = 0.1
+
+
+class StartUpError(ActorflowError):
+    """The server cannot start. The text is the cause; `mend` says what to do."""
+
+    code = "START_UP"
+
+    def __init__(self, cause: str, mend: str = "") -> None:
+        super().__init__(cause)
+        self.mend = mend
+
+
+def run(settings: Settings) -> int:
+    """Run the server until a signal ends it, and return the exit code.
+
+    Raises:
+        StartUpError: it could not start; nothing is left open.
+    """
+    configure_logs(settings)
+    registry = _load(settings.app)
+    with asyncio.Runner(loop_factory=_loop_factory(settings)) as runner:
+        return runner.run(_serve(settings, registry))
+
+
+async def _serve(settings: Settings, registry: Registry | None) -> int:
+    stop = Stop()
+    stop.listen()
+    async with _engine(settings, registry) as engine:
+        server = HttpServer(engine, settings, request_shutdown=stop.request)
+        try:
+            await server.start_up()
+        except OSError as err:
+            raise _port_error(err, settings) from err
+        try:
+            _announce(settings, registry, server.urls)
+            with _ready_file(settings.ready_file, server.urls):
+                reason = await stop.wait()
+                _say_drain(settings, reason)
+        finally:
+            await server.shut_down()
+    _say(settings, "Stopped.", "stopped")
+    return 0
+
+
+class Stop:
+    """The wish to end: the first signal drains, the second one leaves at once."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self._reason = ""
+
+    def listen(self) -> None:
+        """Take SIGINT and SIGTERM of this process."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal, number)
+
+    def request(self, force: bool) -> None:
+        """End on request of an API call; with `force` at once, with exit code 1."""
+        if force:
+            asyncio.get_running_loop().call_later(_FORCED_EXIT_DELAY_S, _leave, 1)
+        self._set("shutdown call")
+
+    async def wait(self) -> str:
+        """Return when the process shall end, with the reason."""
+        await self._event.wait()
+        return self._reason
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if self._event.is_set():
+            click.echo("Left at once; nothing accepted is lost.", err=True)
+            _leave(128 + number)
+        self._set(number.name)
+
+    def _set(self, reason: str) -> None:
+        self._reason = self._reason or reason
+        self._event.set()
+
+
+def _leave(code: int) -> NoReturn:
+    # The store is safe at any instant; waiting for threads is what the second Ctrl-C refuses.
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _load(app: str | None) -> Registry | None:
+    if app is None:
+        return None
+    try:
+        return load_app(app)
+    except AppLoadError as err:
+        raise StartUpError(f"cannot load --app {app}: {err}") from err
+
+
+def _loop_factory(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop]:
+    if settings.uvloop:
+        with contextlib.suppress(ImportError):
+            import uvloop  # noqa: PLC0415 -- optional, absent on some platforms
+
+            return uvloop.new_event_loop
+    return asyncio.new_event_loop
+
+
+@contextlib.asynccontextmanager
+async def _engine(settings: Settings, registry: Registry | None) -> AsyncIterator[WorkflowEngine]:
+    engine = WorkflowEngine(_store(settings), registry, app_id=settings.app_id)
+    try:
+        await engine.start_up()
+    except (ActorflowError, OSError) as err:
+        raise _store_error(err, settings) from err
+    try:
+        yield engine
+    finally:
+        await engine.shut_down(drain_s=settings.graceful_shutdown_s)
+
+
+def _store(settings: Settings) -> PartitionStore:
+    path = settings.store.path
+    if path is None:
+        from actorflow.actors.store.memory import MemoryStore  # noqa: PLC0415 -- only if chosen
+
+        return MemoryStore()
+    if not path.parent.is_dir():
+        raise StartUpError(
+            f"the folder of --store {settings.store} does not exist", f"mkdir -p {path.parent}"
+        )
+    from actorflow.actors.store.sqlite import SqliteStore  # noqa: PLC0415 -- only if chosen
+
+    return SqliteStore(path, durability=settings.durability)
+
+
+def _store_error(err: Exception, settings: Settings) -> StartUpError:
+    where = f"--store {settings.store}"
+    match err:
+        case StoreInUseError():
+            return StartUpError(
+                f"{where} is in use by another process ({err})",
+                "stop that process, or give this one a file of its own",
+            )
+        case CorruptError():
+            return StartUpError(
+                f"{where} is not a store of this release ({err})",
+                "restore a backup, or choose another file; this one was not changed",
+            )
+        case UnavailableError() | OSError():
+            return StartUpError(
+                f"{where} cannot be used ({err})", "check the path, its permissions and the disk"
+            )
+    return StartUpError(f"the engine did not start: {err}")
+
+
+def _port_error(err: OSError, settings: Settings) -> StartUpError:
+    place = f"{','.join(settings.listen_addresses)} port {settings.http_port}"
+    mends = {
+        errno.EADDRINUSE: "another program listens there: stop it, or take another --http-port "
+        "(0 means any free one)",
+        errno.EACCES: "ports below 1024 need privileges: take another --http-port",
+        errno.EADDRNOTAVAIL: "that is no address of this machine: check --listen-addresses",
+    }
+    reason = os.strerror(err.errno) if err.errno and err.errno > 0 else str(err)
+    return StartUpError(
+        f"cannot listen on {place}: {reason}", mends.get(err.errno or 0, "check --listen-addresses")
+    )
+
+
+def _announce(settings: Settings, registry: Registry | None, urls: list[str]) -> None:
+    level = settings.durability_level
+    if settings.log_format == "json":
+        log.info(
+            "listening",
+            urls=urls,
+            pid=os.getpid(),
+            version=_version(),
+            store=str(settings.store),
+            durability=level,
+            workflows=sorted(registry.workflow_names()) if registry else [],
+            activities=sorted(registry.activity_names()) if registry else [],
+        )
+        return
+    lines = [
+        f"actorflow {_version()} listens on {', '.join(urls)}. Ctrl-C stops it.",
+        f"Store {settings.store} ({level}: {_SURVIVES[level]}). {_registered(registry)}",
+    ]
+    if settings.insecure and not settings.api_tokens and not settings.is_loopback_only:
+        lines.append("INSECURE: whoever reaches this port can start, read and delete everything.")
+    click.echo("\n".join(lines), err=True)
+
+
+def _registered(registry: Registry | None) -> str:
+    if registry is None:
+        return "No --app: calls are accepted, instances wait for a worker."
+    workflows = ", ".join(sorted(registry.workflow_names())) or "none"
+    activities = ", ".join(sorted(registry.activity_names())) or "none"
+    return f"Workflows: {workflows}. Activities: {activities}."
+
+
+def _say_drain(settings: Settings, reason: str) -> None:
+    _say(
+        settings,
+        f"Stopping ({reason}): at most {settings.graceful_shutdown_s:g} s for what runs; "
+        "Ctrl-C again leaves at once.",
+        "stopping",
+    )
+
+
+def _say(settings: Settings, text: str, event: str) -> None:
+    if settings.log_format == "json":
+        log.info(event)
+    else:
+        click.echo(text, err=True)
+
+
+@contextlib.contextmanager
+def _ready_file(path: Path | None, urls: list[str]) -> "contextlib.Iterator[None]":
+    if path is None:
+        yield
+        return
+    record = json.dumps({"pid": os.getpid(), "urls": urls})
+    draft = path.with_name(path.name + ".part")
+    try:
+        draft.write_text(record)
+        draft.replace(path)  # readers see nothing or all of it
+    except OSError as err:
+        raise StartUpError(f"cannot write --ready-file {path}: {err.strerror}") from err
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("actorflow")
+    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        return "(not installed)"
