@@ -1,12 +1,13 @@
 # One command each. Needs Python 3.11 or newer with its venv module, and nothing else.
 #   make run      serve the example on the embedded store      make test   run the tests
 #   make check    everything a change must pass                make bench  measure
+#   make lock     pin the dependencies again; ARGS=--upgrade takes the newest
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--no-annotate --custom-compile-command "make lock" --group build pyproject.toml
+	--no-annotate --custom-compile-command "make lock" --group build pyproject.toml $(ARGS)
 
 .DEFAULT_GOAL := check
 .PHONY: run test check lint types imports bench lock wheel clean

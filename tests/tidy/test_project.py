@@ -81,3 +81,9 @@ def test_pure_modules_are_those_that_the_import_contract_covers() -> None:
 
 def test_namespace_folders_hold_packages_only() -> None:
     assert [str(path) for path in ROOT.glob("*/actorflow/*.py")] == []
+
+
+def test_the_readme_is_what_the_package_index_shows() -> None:
+    assert PROJECT["project"].get("readme") == (
+        "README.md" if (ROOT / "README.md").exists() else None
+    )
