@@ -7,11 +7,10 @@ from typing import Self
 
 from aiohttp import web
 
-
 from actorflow.server.config import Settings
 from actorflow.server.http.api import EngineApi
 from actorflow.server.http.edge import Edge
-from actorflow.server.http.listener import EdgeLimits, EdgeServer
+from actorflow.server.http.listener import DEFAULT_LIMITS, EdgeLimits, EdgeServer
 
 
 class HttpServer:
@@ -28,7 +27,7 @@ class HttpServer:
         settings: Settings,
         *,
         request_shutdown: Callable[[bool], None] = lambda force: None,
-        limits: EdgeLimits = EdgeLimits(),
+        limits: EdgeLimits = DEFAULT_LIMITS,
     ) -> None:
         self.edge = Edge(engine, settings, request_shutdown)
         self._settings = settings

@@ -39,7 +39,7 @@ class WireError(Exception):
 
 
 class Operation(NamedTuple):
-    """One of Dapr's workflow operations: its error code, and its text around a subject and cause."""
+    """One of Dapr's workflow operations: its code, and its text around a subject and a cause."""
 
     name: str
     code: str
@@ -47,9 +47,7 @@ class Operation(NamedTuple):
 
 
 START = Operation("start", "ERR_START_WORKFLOW", "error starting workflow '{}': {}")
-GET = Operation(
-    "get", "ERR_GET_WORKFLOW", "error while getting workflow info on instance '{}': {}"
-)
+GET = Operation("get", "ERR_GET_WORKFLOW", "error while getting workflow info on instance '{}': {}")
 RAISE = Operation("raise", "ERR_RAISE_EVENT_WORKFLOW", "error raising event on workflow '{}': {}")
 PAUSE = Operation("pause", "ERR_PAUSE_WORKFLOW", "error pausing workflow {}: {}")
 RESUME = Operation("resume", "ERR_RESUME_WORKFLOW", "error resuming workflow {}: {}")

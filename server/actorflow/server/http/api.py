@@ -1,4 +1,4 @@
-"""What the HTTP edge asks of the engine. `actorflow.workflow.engine.WorkflowEngine` does all of it."""
+"""What the HTTP edge asks of the engine; `actorflow.workflow.engine.WorkflowEngine` does it all."""
 
 import builtins
 from typing import Any, Protocol
@@ -20,12 +20,12 @@ class EngineApi(Protocol):
     method may raise UnavailableError and its kinds.
     """
 
-    async def start(
+    async def start(  # noqa: PLR0913 -- mirrors the engine
         self,
         name: str,
         *,
         instance_id: str = "",
-        input: str | None = None,  # noqa: A002 -- the engine's own word
+        input: str | None = None,
         scheduled_start_ns: int | None = None,
         idempotency_key: str = "",
         unique: bool = False,
@@ -50,7 +50,7 @@ class EngineApi(Protocol):
         self,
         instance_id: str,
         name: str,
-        input: str | None = None,  # noqa: A002 -- the engine's own word
+        input: str | None = None,
         *,
         event_id: str = "",
     ) -> None:
@@ -78,7 +78,11 @@ class EngineApi(Protocol):
         ...
 
     async def list(
-        self, filter: InstanceFilter = ..., *, limit: int = 100, after: str = ""  # noqa: A002 -- the engine's own word
+        self,
+        filter: InstanceFilter = ...,
+        *,
+        limit: int = 100,
+        after: str = "",
     ) -> InstancePage:
         """Return instances in order of id."""
         ...
@@ -93,7 +97,7 @@ class EngineApi(Protocol):
         event_id: int,
         *,
         new_instance_id: str = "",
-        input: str | None = None,  # noqa: A002 -- the engine's own word
+        input: str | None = None,
         overwrite_input: bool = False,
     ) -> str:
         """Start a new instance from an event of an ended one."""

@@ -41,7 +41,7 @@ class PageTokens:
         except (binascii.Error, ValueError):
             raise BadPageTokenError from None
         mac, data = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
-        if not any([hmac.compare_digest(mac, _mac(key, data)) for key in self._keys]):
+        if not any(hmac.compare_digest(mac, _mac(key, data)) for key in self._keys):
             raise BadPageTokenError
         return data.decode()
 

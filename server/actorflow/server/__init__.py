@@ -1,0 +1,1 @@
+"""The process: settings, HTTP, metrics and the command line around one engine."""

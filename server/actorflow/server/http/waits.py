@@ -1,0 +1,71 @@
+"""Answers that are held back: bounded in number, ended by a stop or by the client's going away."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from actorflow.actors.errors import OverloadedError
+from actorflow.server.errors import runtime_closed
+from actorflow.server.http.call import Call
+from actorflow.server.http.listener import EdgeProtocol
+
+WAITS_MAX = 500
+"""Held-back answers at a time: half of the connections, so that other calls always get through."""
+
+T = TypeVar("T")
+
+
+class InterruptedWaitError(Exception):
+    """The server stops, or the client has gone; nobody needs the result any more."""
+
+
+class Waits:
+    """Every held-back answer of one server."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._stopping = False
+        self._stop_event = asyncio.Event()
+
+    @property
+    def is_stopping(self) -> bool:
+        """True once `stop` was called."""
+        return self._stopping
+
+    def stop(self) -> None:
+        """End all waits, and refuse what comes from now on."""
+        self._stopping = True
+        self._stop_event.set()
+
+    def check_running(self) -> None:
+        """Raise WireError 503 once the server is stopping."""
+        if self._stopping:
+            raise runtime_closed()
+
+    async def until(self, call: Call, work: Coroutine[Any, Any, T]) -> T:
+        """Return the result of `work`, or give it up when the server stops or the client goes.
+
+        Raises:
+            InterruptedWaitError: given up; `work` was cancelled.
+            OverloadedError: WAITS_MAX others are waiting; `work` was not begun.
+        """
+        if self._count >= WAITS_MAX:
+            work.close()
+            raise OverloadedError("the queue of held-back answers", WAITS_MAX)
+        self._count += 1
+        task = asyncio.create_task(work, name="http-wait")
+        stop = asyncio.create_task(self._stop_event.wait(), name="http-wait-stop")
+        ends: set[asyncio.Future[Any]] = {task, stop}
+        protocol = call.request.protocol
+        if isinstance(protocol, EdgeProtocol):
+            ends.add(protocol.gone())
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise InterruptedWaitError
+        finally:
+            self._count -= 1
+            stop.cancel()
+            task.cancel()
+            await asyncio.gather(task, stop, return_exceptions=True)
