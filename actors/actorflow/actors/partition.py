@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from actorflow.actors.environment import Environment
     from actorflow.actors.ports import Acquired, ActorRecord, DueReminder, Lease, Recovery, Reminder
 
+TURNS_PER_VISIT = 32
+"""Turns that an actor with a full mailbox runs before the next actor is served."""
+
 REMIND = "actorflow.remind"
 """Method name of the message that a due reminder sends to its actor."""
 
@@ -368,7 +371,7 @@ class Partition:
         turns, size_bytes = self._limits.batch_turns, self._limits.batch_bytes
         while not batch.is_full(turns, size_bytes):
             if ready:
-                self._turn(ready.popleft())
+                self._visit(ready.popleft())
             elif completed:
                 self._complete(*completed.popleft())
             else:
@@ -384,13 +387,20 @@ class Partition:
         self._queued_bytes -= len(message.payload)
         return message
 
+    def _visit(self, activation: Activation) -> None:
+        """Run a few turns of one actor, then let others come first."""
+        for _ in range(TURNS_PER_VISIT):
+            self._turn(activation)
+            if activation.mailbox is None or activation.state is not ActivationState.READY:
+                break
+        self._rest(activation)
+
     def _turn(self, activation: Activation) -> None:
         """Give the oldest message to the actor."""
         message = self._take(activation)
         reminder = message.reminder
         if reminder is not None and not self._reminders.is_armed(activation.number, reminder):
-            self._rest(activation)  # cancelled or replaced after it fired
-            return
+            return  # cancelled or replaced after it fired
         effects = Effects(activation.actor_id)
         actor = activation.live_actor()
         self._env.counters.turns += 1
@@ -429,6 +439,7 @@ class Partition:
             self._long_turns -= 1
             activation.task = None
             self._turn_ended(activation, message, effects, result)
+            self._rest(activation)
             self._schedule_drain()
 
     def _turn_ended(
@@ -460,7 +471,6 @@ class Partition:
             activation.last_seq = batch.seq
         if message.reply is not None:
             self._answer(activation, message, answer, problem)
-        self._rest(activation)
 
     def _number(self, activation: Activation, effects: Effects) -> bool:
         """Fill in what only the partition knows; False when there is nothing to delete."""
@@ -542,14 +552,16 @@ class Partition:
         holder.answers.append((message, answer, problem))
 
     def _rest(self, activation: Activation) -> None:
-        if activation.actor is not None:
-            self._weigh(activation, activation.actor)
-        if activation.mailbox is None:
-            self._make_idle(activation)
-        elif activation.state is ActivationState.READY:
+        """After a turn: back into the queue, or idle. A turn that goes on or has failed decides later."""
+        if activation.state is ActivationState.RUNNING and activation.task is None:
+            activation.move(ActivationState.READY)
+        if activation.state is not ActivationState.READY:
+            return
+        self._weigh(activation, activation.live_actor())
+        if activation.mailbox is not None:
             self._ready.append(activation)
         else:
-            self._make_ready(activation)
+            self._make_idle(activation)
 
     def _turn_failed(self, activation: Activation, message: Message, error: Exception) -> None:
         """Drop the turn and the live object; try a durable message again, later, then park it."""
