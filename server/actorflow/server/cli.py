@@ -1,36 +1,19 @@
-"""The command `actorflow`. Heavy imports happen inside commands: `--help` must feel instant."""
+"""The command `actorflow`. It imports what the given command needs, and nothing else.
 
-import json
-import os
-import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, TypeVar
+`workflow get` must feel instant: no event loop, engine or web server is loaded for it.
+"""
+
+import importlib
 
 import click
-
-from actorflow.server.cli_client import CliError, Exit
-from actorflow.server.cli_workflow import workflow
-from actorflow.server.config import ConfigError, Loaded, Settings, load_settings, shown
-from actorflow.server.options import OPTIONS, Option
-
-_Command = TypeVar("_Command", bound=Callable[..., Any])
+from typing_extensions import override
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-
-_SERVE_EXAMPLES = """
-\b
-Examples:
-  actorflow serve --app orders.py
-  actorflow serve --app shop.orders:app --store sqlite:////var/lib/shop/orders.db
-  actorflow serve --app orders.py --store memory: --http-port 0
-  ACTORFLOW_API_TOKEN=... actorflow serve --app orders.py --listen-addresses 0.0.0.0
-
-\b
-Every option can also be set by a variable (ACTORFLOW_HTTP_PORT for --http-port) or in a TOML file
-given by --config (http-port = 3500). A flag beats a variable beats the file. `actorflow config`
-shows what is in effect, and why.
-"""
+_COMMANDS = {
+    "config": ("actorflow.server.cli_serve", "show_config"),
+    "serve": ("actorflow.server.cli_serve", "serve"),
+    "workflow": ("actorflow.server.cli_workflow", "workflow"),
+}
 
 _EXIT_CODES = """
 \b
@@ -39,92 +22,24 @@ Exit codes: 0 ok; 1 failed (also: the workflow failed); 2 wrong usage; 3 no such
 """
 
 
-def settings_options(command: _Command) -> _Command:
-    """Give a click command one option for every setting, and --config."""
-    for option in reversed(OPTIONS):
-        command = _click_option(option)(command)
-    return click.option(
-        "--config",
-        "config_file",
-        metavar="FILE",
-        envvar="ACTORFLOW_CONFIG",
-        help="TOML file with settings; its keys are the names of these flags.",
-    )(command)
+class _LazyGroup(click.Group):
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    @override
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, name = _COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
 
 
-def _click_option(option: Option) -> Callable[[_Command], _Command]:
-    # Values stay text and absent ones None: `load_settings` reads every source in the same way.
-    default = shown(option, Settings())
-    shown_help = option.help
-    if default != "none":
-        shown_help += f" [default: {default}]"
-    if option.is_switch:
-        return click.option(
-            f"{option.flag}/--no-{option.name}", option.field, default=None, help=shown_help
-        )
-    flags = (option.flag, *option.flag_aliases)
-    return click.option(*flags, option.field, metavar=option.metavar, help=shown_help)
-
-
-def _load(flags: dict[str, Any]) -> Loaded:
-    config_file = flags.pop("config_file")
-    given: dict[str, str] = {}
-    for option in OPTIONS:
-        value = flags[option.field]
-        if value is not None:
-            given[option.name] = str(value).lower() if option.is_switch else value
-    try:
-        return load_settings(given, os.environ, Path(config_file) if config_file else None)
-    except ConfigError as err:
-        raise CliError(str(err), code=Exit.USAGE) from None
-
-
-@click.group(context_settings=_CONTEXT, epilog=_EXIT_CODES)
-@click.version_option(package_name="actorflow", message="%(prog)s %(version)s")
+@click.group(cls=_LazyGroup, context_settings=_CONTEXT, epilog=_EXIT_CODES)
+@click.version_option(package_name="actorflow", message="actorflow %(version)s")
 def cli() -> None:
     """Durable workflows on virtual actors, behind the Dapr Workflow API, in one process."""
-
-
-@cli.command(epilog=_SERVE_EXAMPLES)
-@settings_options
-def serve(**flags: Any) -> None:
-    """Run the server: workflows, activities and the HTTP API in this process.
-
-    Instances live in a SQLite file and go on where they were after any crash.
-    """
-    loaded = _load(flags)
-    for remark in loaded.warnings:
-        click.secho("warning: ", fg="yellow", nl=False, err=True)
-        click.echo(remark, err=True)
-    from actorflow.server.serve import StartUpError, run  # noqa: PLC0415 -- heavy
-
-    try:
-        sys.exit(run(loaded.settings))
-    except StartUpError as err:
-        if loaded.settings.log_level == "debug":
-            raise
-        raise CliError(str(err), err.mend, Exit.FAILED) from None
-
-
-@cli.command(name="config")
-@settings_options
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-def show_config(*, as_json: bool, **flags: Any) -> None:
-    """Show the effective settings of `serve` and where each comes from; secrets are left out."""
-    loaded = _load(flags)
-    rows = [(o.name, shown(o, loaded.settings), loaded.sources[o.name]) for o in OPTIONS]
-    if as_json:
-        record = {name: {"value": value, "source": source} for name, value, source in rows}
-        click.echo(json.dumps(record, indent=2))
-        return
-    from actorflow.server.cli_show import print_table  # noqa: PLC0415 -- heavy
-
-    print_table(("setting", "value", "source"), rows)
-    for remark in loaded.warnings:
-        click.echo(f"warning: {remark}", err=True)
-
-
-cli.add_command(workflow)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ with a cause, a mend and one of the exit codes below.
 import http.client
 import json
 import os
+import sys
 from enum import IntEnum
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -72,24 +73,26 @@ class Client:
         self._connection = connection(parts.hostname, port, timeout=TIMEOUT_S)
         self._headers = {"dapr-api-token": token} if token else {}
 
-    def get(
-        self, path: str, *, timeout_s: float = TIMEOUT_S, **query: str | int | float | None
-    ) -> Any:
-        """GET a path and return its JSON; query members that are None are left out."""
-        return self._call("GET", _with_query(path, query), None, timeout_s)
+    def get(self, path: str, **query: str | int | tuple[str, ...] | None) -> Any:
+        """GET a path and return its JSON.
+
+        Query members that are None are left out, tuples are repeated.
+        """
+        return self._call("GET", _with_query(path, query), None)
 
     def post(self, path: str, body: str | None = None, **query: str | int | None) -> Any:
         """POST a body (JSON text) and return the answer's JSON."""
         data = None if body is None else body.encode("utf-8", "surrogatepass")
-        return self._call("POST", _with_query(path, query), data, TIMEOUT_S)
+        return self._call("POST", _with_query(path, query), data)
 
-    def _call(self, method: str, path: str, body: bytes | None, timeout_s: float) -> Any:
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _call(self, method: str, path: str, body: bytes | None) -> Any:
         headers = dict(self._headers)
-        if body is not None:
+        if method == "POST":
             headers["Content-Type"] = "application/json"
-        self._connection.timeout = timeout_s
-        if self._connection.sock is not None:
-            self._connection.sock.settimeout(timeout_s)
         try:
             self._connection.request(method, self._prefix + path, body, headers)
             response = self._connection.getresponse()
@@ -142,8 +145,6 @@ def _code(status: int, error: str, message: str) -> Exit:
     # The Dapr API answers 500 for much that is no server error; its texts are a contract.
     if error == "ERR_INSTANCE_ID_NOT_FOUND" or "no such instance exists" in message:
         return Exit.NOT_FOUND
-    if "already exists" in message or "has not yet completed" in message:
-        return Exit.CONFLICT
     known = {404: Exit.NOT_FOUND, 409: Exit.CONFLICT, 400: Exit.USAGE, 422: Exit.USAGE}
     known |= {429: Exit.UNREACHABLE, 503: Exit.UNREACHABLE, 504: Exit.TIMEOUT}
     return Exit.FAILED if error == "ERR_DIRECT_INVOKE" else known.get(status, Exit.FAILED)
@@ -178,7 +179,7 @@ def read_json(option: str, text: str) -> str:
     """Return the JSON text that an option gives: itself, `@FILE`, or `-` for standard input."""
     try:
         if text == "-":
-            text = click.get_text_stream("stdin", encoding="utf-8").read()
+            text = sys.stdin.buffer.read().decode()
         elif text.startswith("@"):
             text = Path(text[1:]).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as err:
@@ -197,4 +198,4 @@ def read_json(option: str, text: str) -> str:
 
 def _with_query(path: str, query: dict[str, Any]) -> str:
     given = {key: value for key, value in query.items() if value is not None}
-    return f"{path}?{urlencode(given)}" if given else path
+    return f"{path}?{urlencode(given, doseq=True)}" if given else path

@@ -67,14 +67,21 @@ def _connected(command: _Command) -> _Command:
     @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
     @functools.wraps(command)
     def connected(*, url: str, **arguments: Any) -> Any:
-        return command(Client(url, token_from_environment()), **arguments)
+        client = Client(url, token_from_environment())
+        try:
+            return command(client, **arguments)
+        finally:
+            client.close()
 
     return connected  # type: ignore[return-value]  # click replaces the function by a Command
 
 
-def _instance_path(prefix: str, instance_id: str, *rest: str) -> str:
-    base = prefix if prefix == DAPR else f"{prefix}/instances"
-    return "/".join((base, segment(instance_id), *map(segment, rest)))
+def _path(instance_id: str, *rest: str) -> str:
+    return "/".join((OURS, "instances", segment(instance_id), *rest))
+
+
+def _body(**members: object) -> str:
+    return json.dumps({key: value for key, value in members.items() if value is not None})
 
 
 def _print_json(value: object) -> None:
@@ -94,6 +101,7 @@ def _done(value: object, text: str, *, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--input", "payload", metavar="JSON|@FILE|-", help="Input of the workflow.")
 @click.option("--id", "instance_id", help="Id of the instance; default: a random one.")
+@click.option("--at", metavar="TIME", help="Start later, such as 2026-01-31T09:30:00Z.")
 @click.option("--wait", "do_wait", is_flag=True, help="Wait for its end, as `wait` does.")
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), help="Seconds, with --wait.")
 @_connected
@@ -103,13 +111,16 @@ def start(  # noqa: PLR0913 -- a parameter for each option of the command
     name: str,
     payload: str | None,
     instance_id: str | None,
+    at: str | None,
     do_wait: bool,
     timeout_s: float | None,
     as_json: bool,
 ) -> None:
     """Start a workflow by NAME and print the id of its instance."""
     body = None if payload is None else read_json("--input", payload)
-    answer = client.post(f"{DAPR}/{segment(name)}/start", body, instanceID=instance_id)
+    answer = client.post(
+        f"{OURS}/workflows/{segment(name)}/start", body, instanceID=instance_id, scheduledStart=at
+    )
     if do_wait:
         _wait(client, answer["instanceID"], timeout_s, as_json=as_json)
     else:
@@ -121,7 +132,7 @@ def start(  # noqa: PLR0913 -- a parameter for each option of the command
 @_connected
 def get(client: Client, *, instance_id: str, as_json: bool) -> None:
     """Show one instance: status, input, output, error, and what it waits for."""
-    item = client.get(_instance_path(OURS, instance_id))
+    item = client.get(_path(instance_id))
     _show_instance(client, item, as_json=as_json)
 
 
@@ -139,7 +150,7 @@ def _is_open(item: dict[str, Any]) -> bool:
 
 
 def _reasons(client: Client, instance_id: str) -> list[dict[str, Any]]:
-    reasons: list[dict[str, Any]] = client.get(_instance_path(OURS, instance_id, "why"))["reasons"]
+    reasons: list[dict[str, Any]] = client.get(_path(instance_id, "waiting"))["waiting"]
     return reasons
 
 
@@ -167,7 +178,7 @@ def list_(
     as_json: bool,
 ) -> None:
     """List instances in order of id."""
-    query = {"status": ",".join(statuses) or None, "name": name, "idPrefix": prefix}
+    query = {"status": statuses or None, "name": name, "idPrefix": prefix}
     instances: list[dict[str, Any]] = []
     token: str | None = None
     while len(instances) < limit:
@@ -193,7 +204,7 @@ def list_(
 @_connected
 def history(client: Client, *, instance_id: str, full: bool, as_json: bool) -> None:
     """Show the history of an instance, one event a line."""
-    path = _instance_path(OURS, instance_id, "history")
+    path = _path(instance_id, "history")
     page = client.get(path, limit=PAGE_MAX)
     events = page["events"]
     while page.get("nextIndex") is not None:
@@ -214,7 +225,7 @@ def why(client: Client, *, instance_id: str, as_json: bool) -> None:
     """Say what an instance waits for."""
     reasons = _reasons(client, instance_id)
     if as_json:
-        _print_json({"instanceID": instance_id, "reasons": reasons})
+        _print_json({"instanceID": instance_id, "waiting": reasons})
         return
     from actorflow.server.cli_show import print_reasons  # noqa: PLC0415 -- heavy
 
@@ -231,23 +242,60 @@ def raise_(
 ) -> None:
     """Raise an EVENT for an instance; it is kept until the workflow waits for it."""
     body = None if payload is None else read_json("--input", payload)
-    answer = client.post(_instance_path(DAPR, instance_id, "raiseEvent", event), body)
+    # The Dapr route: it has everything that is needed here.
+    path = f"{DAPR}/{segment(instance_id)}/raiseEvent/{segment(event)}"
+    answer = client.post(path, body)
     _done(answer, f"Event {event} accepted by {instance_id}.", as_json=as_json)
 
 
-def _simple(operation: str, help_text: str, text: str) -> None:
-    @workflow.command(name=operation, help=help_text)
-    @click.argument("instance_id", metavar="ID")
-    @_connected
-    def command(client: Client, *, instance_id: str, as_json: bool) -> None:
-        answer = client.post(_instance_path(DAPR, instance_id, operation))
-        _done(answer, text.format(instance_id), as_json=as_json)
+@workflow.command()
+@click.argument("instance_id", metavar="ID")
+@click.option("--reason", help="Kept in the history.")
+@_connected
+def pause(client: Client, *, instance_id: str, reason: str | None, as_json: bool) -> None:
+    """Hold an instance; what happens meanwhile is kept for it."""
+    answer = client.post(_path(instance_id, "suspend"), _body(reason=reason))
+    _done(answer, f"{instance_id} is paused.", as_json=as_json)
 
 
-_simple("pause", "Hold an instance; what happens meanwhile is kept for it.", "{} is paused.")
-_simple("resume", "Let a paused instance go on.", "{} goes on.")
-_simple("terminate", "End an instance and its children.", "{} is being terminated.")
-_simple("purge", "Delete an ended instance and its children for good.", "{} is deleted.")
+@workflow.command()
+@click.argument("instance_id", metavar="ID")
+@click.option("--reason", help="Kept in the history.")
+@_connected
+def resume(client: Client, *, instance_id: str, reason: str | None, as_json: bool) -> None:
+    """Let a paused instance go on."""
+    answer = client.post(_path(instance_id, "resume"), _body(reason=reason))
+    _done(answer, f"{instance_id} goes on.", as_json=as_json)
+
+
+@workflow.command()
+@click.argument("instance_id", metavar="ID")
+@click.option("--output", "payload", metavar="JSON|@FILE|-", help="Output of the instance.")
+@click.option("--keep-children", is_flag=True, help="Let its child workflows go on.")
+@_connected
+def terminate(
+    client: Client, *, instance_id: str, payload: str | None, keep_children: bool, as_json: bool
+) -> None:
+    """End an instance and its children."""
+    output = None if payload is None else json.loads(read_json("--output", payload))
+    body = _body(output=output, recursive=False if keep_children else None)
+    answer = client.post(_path(instance_id, "terminate"), body)
+    _done(answer, f"{instance_id} is being terminated.", as_json=as_json)
+
+
+@workflow.command()
+@click.argument("instance_id", metavar="ID")
+@click.option("--keep-children", is_flag=True, help="Do not delete its child workflows.")
+@click.option("--force", is_flag=True, help="Also when it has not ended.")
+@_connected
+def purge(
+    client: Client, *, instance_id: str, keep_children: bool, force: bool, as_json: bool
+) -> None:
+    """Delete an ended instance and its children for good."""
+    body = _body(recursive=False if keep_children else None, force=force or None)
+    answer = client.post(_path(instance_id, "purge"), body)
+    count = answer["deletedCount"]
+    _done(answer, f"Deleted {count} instance{'' if count == 1 else 's'}.", as_json=as_json)
 
 
 @workflow.command()
@@ -274,13 +322,13 @@ def _wait(client: Client, instance_id: str, timeout_s: float | None, *, as_json:
 def _wait_for_end(client: Client, instance_id: str, timeout_s: float | None) -> dict[str, Any]:
     from actorflow.server.cli_show import progress, reason_text  # noqa: PLC0415 -- heavy
 
-    path = _instance_path(OURS, instance_id, "wait")
+    path = _path(instance_id, "wait")
     started_s = time.monotonic()
     with progress(f"waiting for {instance_id}") as show:
         while True:
             spent_s = time.monotonic() - started_s
             left_s = POLL_S if timeout_s is None else min(POLL_S, timeout_s - spent_s)
-            item: dict[str, Any] = client.get(path, timeout=round(max(left_s, 0), 3))
+            item: dict[str, Any] = client.get(path, timeout=f"{max(left_s, 0):.3f}s")
             if not _is_open(item):
                 return item
             if timeout_s is not None and time.monotonic() - started_s >= timeout_s:
@@ -321,6 +369,6 @@ def rerun(
     if new_id is not None:
         body["newInstanceID"] = new_id
     if payload is not None:
-        body |= {"input": read_json("--input", payload), "overwriteInput": True}
-    answer = client.post(_instance_path(OURS, instance_id, "rerun"), json.dumps(body))
+        body["input"] = json.loads(read_json("--input", payload))
+    answer = client.post(_path(instance_id, "rerun"), json.dumps(body))
     _done(answer, answer["instanceID"], as_json=as_json)
