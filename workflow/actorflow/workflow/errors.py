@@ -1,6 +1,7 @@
 """Errors of the workflow layer, in the families of `actorflow.actors.errors`."""
 
 from actorflow.actors.errors import ActorflowError, CorruptError, UsageError
+from actorflow.workflow.events import FailureDetails
 
 
 class InstanceNotFoundError(UsageError):
@@ -14,7 +15,7 @@ class InstanceNotFoundError(UsageError):
 
 
 class InstanceExistsError(UsageError):
-    """The id is taken by an instance that has not ended (or by any, if uniqueness was asked for)."""
+    """The id is taken by an instance that has not ended (by any, if uniqueness was asked for)."""
 
     code = "INSTANCE_EXISTS"
 
@@ -95,3 +96,37 @@ class WorkflowFailedError(ActorflowError):
         self.instance_id = instance_id
         self.error_type = error_type
         self.error_message = message
+
+
+class PayloadError(UsageError):
+    """A value cannot be written as JSON, or a JSON text is not of the type asked for."""
+
+    code = "PAYLOAD"
+
+
+class NonRetriableError(ActorflowError):
+    """For activities and child workflows to raise: no retry policy tries again after it."""
+
+    code = "NON_RETRIABLE"
+
+
+class TaskFailedError(ActorflowError):
+    """Raised at the await of an activity that failed for good; `details` say why."""
+
+    code = "TASK_FAILED"
+
+    def __init__(self, text: str, details: FailureDetails) -> None:
+        super().__init__(text)
+        self.details = details
+
+
+class ChildFailedError(TaskFailedError):
+    """Raised at the await of a child workflow that failed or was terminated."""
+
+    code = "CHILD_FAILED"
+
+
+class TaskCancelledError(ActorflowError):
+    """Raised at the await of a task that the workflow's own code cancelled."""
+
+    code = "TASK_CANCELLED"

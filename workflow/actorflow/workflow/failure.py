@@ -1,0 +1,61 @@
+"""From an exception of user code to failure details: text only, bounded, always encodable."""
+
+import traceback
+
+from actorflow.workflow.errors import NonRetriableError, TaskFailedError
+from actorflow.workflow.events import FailureDetails
+from actorflow.workflow.limits import DEFAULT_LIMITS, Limits
+
+INNER_DEPTH_MAX = 8
+"""Causes of causes that are kept."""
+
+
+def failure_from(
+    error: BaseException, *, skip_frames: int = 0, limits: Limits = DEFAULT_LIMITS
+) -> FailureDetails:
+    """Describe `error`: type name, message, stack text and its causes.
+
+    Args:
+        skip_frames: outermost frames to leave out of the stack: the engine's own.
+    """
+    trace = error.__traceback__
+    for _ in range(skip_frames):
+        if trace is None or trace.tb_next is None:
+            break
+        trace = trace.tb_next
+    stack = "".join(traceback.format_tb(trace)) if trace is not None else ""
+    return _details(error, _tail(stack, limits.stack_chars_max), limits, INNER_DEPTH_MAX)
+
+
+def _details(error: BaseException, stack: str, limits: Limits, depth: int) -> FailureDetails:
+    inner: FailureDetails | None = None
+    cause = error.__cause__
+    if isinstance(error, TaskFailedError):
+        inner = error.details
+    elif cause is not None and depth > 0:
+        inner = _details(cause, "", limits, depth - 1)
+    return FailureDetails(
+        error_type=type(error).__name__,
+        message=_clean(_text_of(error))[: limits.message_chars_max],
+        stack=_clean(stack),
+        non_retriable=isinstance(error, NonRetriableError),
+        inner=inner,
+    )
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as broken:  # noqa: BLE001 -- the user's own __str__ may do anything
+        return f"(its text cannot be shown: {type(broken).__name__})"
+
+
+def _tail(text: str, chars_max: int) -> str:
+    # The innermost frames are the last ones, and the ones that help.
+    return text if len(text) <= chars_max else "..." + text[-chars_max:]
+
+
+def _clean(text: str) -> str:
+    if text.isascii():
+        return text
+    return text.encode("utf-8", "backslashreplace").decode()
