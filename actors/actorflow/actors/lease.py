@@ -1,8 +1,8 @@
 """PURE. Whether a commit may be applied: fence, order and inner consistency.
 
-Every store asks `refusal` and then `fault_in` before its first write, so that all of them refuse the
-same commits for the same reasons. What needs stored rows (does this actor exist, how long is its
-log) is checked by the store itself.
+Every store asks `refusal` and then `fault_in` before its first write, so that all of them refuse
+the same commits for the same reasons. What needs stored rows (does this actor exist, how long is
+its log) is checked by the store itself.
 """
 
 from __future__ import annotations
@@ -90,15 +90,13 @@ def _fault_in_write(standing: Standing, write: ActorWrite) -> str:
         return f"was used before; the next one is {standing.next_actor_number}"
     if write.log_append and write.log_start and (write.create or write.log_reset):
         return f"log starts at {write.log_start} in an empty log"
-    if write.summary is not None and (fault := _fault_in_summary(write.summary)):
-        return fault
     if (write.put_fields or write.delete_fields) and _repeats(
         [name for name, _ in write.put_fields], write.delete_fields
     ):
         return "a field is named twice"
-    if write.put_reminders or write.delete_reminders:
-        return _fault_in_reminders(write)
-    return ""
+    if (write.put_reminders or write.delete_reminders) and (fault := _fault_in_reminders(write)):
+        return fault
+    return "" if write.summary is None else _fault_in_summary(write.summary)
 
 
 def _fault_in_delete(write: ActorWrite) -> str:

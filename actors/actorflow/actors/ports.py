@@ -1,7 +1,7 @@
 """What the actor runtime asks of the world outside: three narrow ports of a store.
 
-A store adapter implements all three on one object. It stores bytes and integers and knows nothing of
-actors beyond their address. `tests/conformance/store_kit.py` is the executable form of this file.
+A store adapter implements all three on one object. It stores bytes and integers and knows nothing
+of actors beyond their address. `tests/conformance/store_kit.py` is this file in executable form.
 
 The commit rule (docs: ARCHITECTURE.md): one commit holds every effect of many turns of one
 partition. It is applied as a whole or not at all, and only while epoch, token and the previous
@@ -65,8 +65,8 @@ class Reminder(NamedTuple):
 class MessageRow(NamedTuple):
     """A message that was sent by a committed turn and is not yet consumed.
 
-    `id` rises within the partition, in the order of sending. `parked` is empty, or the reason why the
-    message is no longer delivered.
+    `id` rises within the partition, in the order of sending. `parked` is empty, or the reason why
+    the message is no longer delivered.
     """
 
     id: int
@@ -81,8 +81,9 @@ class MessageRow(NamedTuple):
 class ActorWrite:
     """The net effect of a batch on one actor.
 
-    `number` is chosen by the owner when the actor is first written, rises within the partition and is
-    never used again; a purged and re-created actor gets a new one. None and empty mean "unchanged".
+    `number` is chosen by the owner when the actor is first written, rises within the partition and
+    is never used again; a purged and re-created actor gets a new one. None and empty mean
+    "unchanged".
 
     Order of application: `delete` (everything of this number; all other members are then empty);
     else `log_reset` (drop the whole log); then the rest. `log_start` is the index of the first
@@ -108,7 +109,16 @@ class Commit:
     """One atomic write of many finished turns of a partition.
 
     `commit_id` is unique to this commit and the same on every resend. `seq` is `prev_seq + 1`. All
-    deletions of actors are applied before all creations.
+    deletions of actors are applied before all creations, and `delete_messages` and `park_messages`
+    before `put_messages`.
+
+    BAD is the answer to: an actor number written twice; `create` of an actor that exists or of a
+    number that is not above all used before; any other write to an actor that does not exist under
+    this number; a field, reminder or message named twice; ids in `put_messages` that do not rise
+    above all used before; deleting or parking a message that is not stored; parking without a
+    reason; a summary that is too large; a `log_start` that does not fit; a negative period; an
+    empty `commit_id`; text that is not valid Unicode; an integer beyond 64 bits. Deleting a field
+    or a reminder that does not exist is no fault.
     """
 
     lease: Lease
@@ -132,7 +142,7 @@ class CommitResult(StrEnum):
 
 
 class ActorRecord(NamedTuple):
-    """Committed data of one actor. `log` is empty unless it was asked for; `log_length` is exact."""
+    """Committed data of one actor. `log` is empty unless asked for; `log_length` is exact."""
 
     actor: ActorId
     number: int

@@ -1,0 +1,1 @@
+"""Store adapters. Each implements `actorflow.actors.ports.PartitionStore`; none knows another."""

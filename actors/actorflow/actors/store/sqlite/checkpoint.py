@@ -1,0 +1,76 @@
+"""Keeps the write-ahead log short without making a commit wait for the disk.
+
+The bulk is copied by a thread and connection of their own while commits go on. What was committed
+meanwhile is little; it is copied in a moment when the writer stands still, because the log only
+starts again from its beginning when nothing is left to copy.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_log = logging.getLogger(__name__)
+
+
+class Checkpointer:
+    """Starts a checkpoint whenever the log has grown by `limit_bytes`.
+
+    `pause_writer` runs a function while no commit runs, and returns its future. The connection is
+    owned by this object.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        database: Path,
+        *,
+        limit_bytes: int,
+        pause_writer: Callable[[Callable[[], bool]], Future[bool]],
+    ) -> None:
+        self._connection = connection
+        self._log_path = database.with_name(database.name + "-wal")
+        self._limit_bytes = limit_bytes
+        self._due_bytes = limit_bytes
+        self._pause_writer = pause_writer
+        self._pool = ThreadPoolExecutor(1, "actorflow-checkpoint")
+        self._running: Future[None] | None = None
+
+    def after_commit(self) -> None:
+        """Start a checkpoint if the log is long and none is under way. Costs one `stat`."""
+        if self._running is not None and not self._running.done():
+            return
+        if self._log_bytes() > self._due_bytes:
+            self._running = self._pool.submit(self._run)
+
+    def close(self) -> None:
+        """Finish a checkpoint under way and close the connection. Blocks; not on the event loop."""
+        self._pool.shutdown()
+        self._connection.close()
+
+    def _run(self) -> None:
+        try:
+            complete = self._copy() or self._pause_writer(self._copy).result()
+        except sqlite3.Error as error:
+            _log.warning("checkpoint failed, the log stays longer: %s", error)
+            complete = False
+        # A reader that still needs old pages, or a full disk: wait for as much growth again. A
+        # complete one lets the next commit cut the file, see `journal_size_limit`.
+        self._due_bytes = self._limit_bytes + (0 if complete else self._log_bytes())
+
+    def _copy(self) -> bool:
+        """Copy what can be copied without waiting; True when nothing is left in the log."""
+        _, in_log, copied = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        return bool(in_log == copied)
+
+    def _log_bytes(self) -> int:
+        try:
+            return self._log_path.stat().st_size
+        except FileNotFoundError:
+            return 0
