@@ -61,6 +61,7 @@ _FOUND_MISSING_EARLY = frozenset({GET, TERMINATE, PURGE})
 """Operations that look for the instance first, and so know how to say 404."""
 
 _OWN: dict[type[ActorflowError], tuple[int, str]] = {
+    InstanceNotFoundError: (404, NOT_FOUND),
     InstanceExistsError: (409, "ERR_INSTANCE_EXISTS"),
     NotTerminalError: (409, "ERR_INSTANCE_NOT_TERMINAL"),
     InstanceStalledError: (409, "ERR_INSTANCE_STALLED"),
