@@ -20,7 +20,6 @@ UNKNOWN_ROUTE = {
     "errorCode": "ERR_DIRECT_INVOKE",
     "message": "failed getting app id either from the URL path or the header dapr-app-id",
 }
-ANY = "any status"
 OPEN = (Status.RUNNING, Status.SUSPENDED)
 TERMINAL = (Status.COMPLETED, Status.FAILED, Status.TERMINATED)
 
@@ -28,9 +27,20 @@ TERMINAL = (Status.COMPLETED, Status.FAILED, Status.TERMINATED)
 class World(Protocol):
     """An engine behind HTTP, and the means to bring an instance into any status."""
 
-    url: str
-    engine: EngineApi
-    app_id: str
+    @property
+    def url(self) -> str:
+        """Return the base URL."""
+        ...
+
+    @property
+    def engine(self) -> EngineApi:
+        """Return the engine behind it."""
+        ...
+
+    @property
+    def app_id(self) -> str:
+        """Return the app id it runs under."""
+        ...
 
     async def bring(self, instance_id: str, status: Status) -> None:
         """Create the instance: workflow `order`, input `{"qty":3}`, and lead it into `status`.

@@ -1,7 +1,6 @@
 """Health, metadata, shutdown and metrics: what surrounds the workflow API."""
 
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from aiohttp import web
@@ -83,8 +82,8 @@ class SidecarHandlers:
         ready = not self._problems()
         shown: dict[str, Any] = {
             "id": self._settings.app_id,
-            "runtimeVersion": product_version(),
-            "extended": {"daprRuntimeVersion": product_version(), **self._extended},
+            "runtimeVersion": openapi.product_version(),
+            "extended": {"daprRuntimeVersion": openapi.product_version(), **self._extended},
             "actorRuntime": {
                 "runtimeStatus": "RUNNING" if ready else "INITIALIZING",
                 "hostReady": ready,
@@ -129,14 +128,6 @@ class SidecarHandlers:
         if self._waits.is_stopping:
             return ["stopping"]
         return self._engine.problems()
-
-
-def product_version() -> str:
-    """Return the installed version of actorflow."""
-    try:
-        return version("actorflow")
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        return "0.0.0"
 
 
 def _error(_: Call, error: ActorflowError) -> WireError:
