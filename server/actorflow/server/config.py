@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from actorflow.actors.errors import UsageError
 from actorflow.server.options import (
@@ -47,7 +47,7 @@ class Settings:
     http_port: int = 3500
     listen_addresses: tuple[str, ...] = ("127.0.0.1",)
     store: StoreUrl = DEFAULT_STORE
-    durability: str = "local"
+    durability: Literal["local", "fsync"] = "local"
     max_body_bytes: int = 4 * MI
     read_buffer_bytes: int = 4 * KI
     api_tokens: tuple[str, ...] = field(default=(), repr=False)

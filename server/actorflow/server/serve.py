@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
@@ -20,7 +20,7 @@ import click
 import structlog
 from actorflow.workflow.engine import WorkflowEngine
 
-from actorflow.actors.errors import ActorflowError, CorruptError, StoreInUseError, UnavailableError
+from actorflow.actors.errors import ActorflowError, CorruptError, StoreInUseError
 from actorflow.actors.ports import PartitionStore
 from actorflow.server.app import HttpServer
 from actorflow.server.config import Settings
@@ -70,8 +70,8 @@ async def _serve(settings: Settings, registry: Registry | None) -> int:
         except OSError as err:
             raise _port_error(err, settings) from err
         try:
-            _announce(settings, registry, server.urls)
             with _ready_file(settings.ready_file, server.urls):
+                _announce(settings, registry, server.urls)
                 reason = await stop.wait()
                 _say_drain(settings, reason)
         finally:
@@ -168,23 +168,12 @@ def _store(settings: Settings) -> PartitionStore:
 
 
 def _store_error(err: Exception, settings: Settings) -> StartUpError:
-    where = f"--store {settings.store}"
-    match err:
-        case StoreInUseError():
-            return StartUpError(
-                f"{where} is in use by another process ({err})",
-                "stop that process, or give this one a file of its own",
-            )
-        case CorruptError():
-            return StartUpError(
-                f"{where} is not a store of this release ({err})",
-                "restore a backup, or choose another file; this one was not changed",
-            )
-        case UnavailableError() | OSError():
-            return StartUpError(
-                f"{where} cannot be used ({err})", "check the path, its permissions and the disk"
-            )
-    return StartUpError(f"the engine did not start: {err}")
+    mends: dict[type[Exception], str] = {
+        StoreInUseError: "",  # says itself who has it, and what to do
+        CorruptError: "restore a backup or choose another file; this one was not changed",
+    }
+    mend = mends.get(type(err), "check the path, its permissions and the disk")
+    return StartUpError(f"cannot open --store {settings.store}: {err}", mend)
 
 
 def _port_error(err: OSError, settings: Settings) -> StartUpError:
@@ -195,7 +184,8 @@ def _port_error(err: OSError, settings: Settings) -> StartUpError:
         errno.EACCES: "ports below 1024 need privileges: take another --http-port",
         errno.EADDRNOTAVAIL: "that is no address of this machine: check --listen-addresses",
     }
-    reason = os.strerror(err.errno) if err.errno and err.errno > 0 else str(err)
+    # Of several texts for one cause the system's own is the shortest; resolvers use negatives.
+    reason = os.strerror(err.errno) if (err.errno or 0) > 0 else err.strerror or str(err)
     return StartUpError(
         f"cannot listen on {place}: {reason}", mends.get(err.errno or 0, "check --listen-addresses")
     )
@@ -217,7 +207,8 @@ def _announce(settings: Settings, registry: Registry | None, urls: list[str]) ->
         return
     lines = [
         f"actorflow {_version()} listens on {', '.join(urls)}. Ctrl-C stops it.",
-        f"Store {settings.store} ({level}: {_SURVIVES[level]}). {_registered(registry)}",
+        f"Store: {settings.store} ({level}: {_SURVIVES[level]}).",
+        _registered(registry),
     ]
     if settings.insecure and not settings.api_tokens and not settings.is_loopback_only:
         lines.append("INSECURE: whoever reaches this port can start, read and delete everything.")
@@ -249,7 +240,7 @@ def _say(settings: Settings, text: str, event: str) -> None:
 
 
 @contextlib.contextmanager
-def _ready_file(path: Path | None, urls: list[str]) -> "contextlib.Iterator[None]":
+def _ready_file(path: Path | None, urls: list[str]) -> Iterator[None]:
     if path is None:
         yield
         return
