@@ -62,6 +62,15 @@ def test_console_lines_can_be_split_again() -> None:
     assert stream.getvalue().endswith('info    started id="a b" other=c empty=""\n')
 
 
+def test_lists_stay_lists_and_are_cleaned() -> None:
+    stream = logged("json", tokens=("canary-1",))
+    structlog.get_logger().info("listening", urls=["a", FORGERY, "canary-1", 5])
+    assert json.loads(stream.getvalue())["urls"] == ["a", escaped(FORGERY), "***", 5]
+    stream = logged("console")
+    structlog.get_logger().info("listening", urls=["a", "b"])
+    assert stream.getvalue().endswith("listening urls=a,b\n")
+
+
 @pytest.mark.parametrize("log_format", ["console", "json"])
 def test_an_exception_is_one_line_with_its_stack(log_format: str) -> None:
     stream = logged(log_format)

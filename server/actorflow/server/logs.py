@@ -95,6 +95,8 @@ class Scrubber:
     def _clean(self, key: str, value: object) -> object:
         if value is None or isinstance(value, (bool, int, float)):
             return value
+        if isinstance(value, (list, tuple)):
+            return [self._clean(key, item) for item in value]
         text = value if isinstance(value, str) else str(value)
         text = redact_url(text)
         if self._secrets:
@@ -130,5 +132,5 @@ def _render_console(_: WrappedLogger, __: str, event: EventDict) -> str:
 
 
 def _quoted(value: object) -> str:
-    text = str(value)
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
     return json.dumps(text, ensure_ascii=False) if not text or re.search(r'[\s"=]', text) else text

@@ -185,9 +185,10 @@ def _port_error(err: OSError, settings: Settings) -> StartUpError:
         errno.EADDRNOTAVAIL: "that is no address of this machine: check --listen-addresses",
     }
     # Of several texts for one cause the system's own is the shortest; resolvers use negatives.
-    reason = os.strerror(err.errno) if (err.errno or 0) > 0 else err.strerror or str(err)
+    number = err.errno or 0
+    reason = os.strerror(number) if number > 0 else err.strerror or str(err)
     return StartUpError(
-        f"cannot listen on {place}: {reason}", mends.get(err.errno or 0, "check --listen-addresses")
+        f"cannot listen on {place}: {reason}", mends.get(number, "check --listen-addresses")
     )
 
 
