@@ -29,6 +29,7 @@ class Batch:
         "nets",
         "notices",
         "parked",
+        "retired",
         "seq",
         "size_bytes",
         "turns",
@@ -47,6 +48,7 @@ class Batch:
         self.deliveries: list[Message] = []
         self.deferred: set[ActorId] = set()
         self.armed: dict[tuple[int, str], tuple[ActorId, Reminder]] = {}
+        self.retired: list[ActorId] = []
         self.notices: list[tuple[ActorId, Summary | None]] = []
 
     def is_full(self, turns: int, size_bytes: int) -> bool:
@@ -71,6 +73,8 @@ class Batch:
                     self.armed.pop((number, name), None)
                 else:
                     self.armed[number, name] = (effects.actor, reminder)
+        if effects.retire:
+            self.retired.append(effects.actor)
         if effects.summary is not None or effects.delete:
             self.notices.append((effects.actor, effects.summary))
 

@@ -29,6 +29,7 @@ class Effects:
         "number",
         "rejection",
         "reminders",
+        "retire",
         "sends",
         "size_bytes",
         "summary",
@@ -47,6 +48,7 @@ class Effects:
         self.reminders: dict[str, Reminder | None] | None = None
         self.sends: list[Message] | None = None
         self.rejection: Exception | None = None
+        self.retire = False
         self.size_bytes = 0
 
     def set_summary(self, summary: Summary) -> None:
@@ -104,6 +106,10 @@ class Effects:
         """Answer the caller with `error`. The actor promises that it changed nothing in this turn;
         all other effects are dropped."""
         self.rejection = error
+
+    def retire_actor(self) -> None:
+        """Let the live object go after the commit, without waiting until it was idle for long."""
+        self.retire = True
 
     def delete_actor(self) -> None:
         """Delete everything stored of this actor: state, log and reminders."""

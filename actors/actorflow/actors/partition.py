@@ -350,10 +350,24 @@ class Partition:
                 self._live_bytes -= activation.weight_bytes
                 evicted.append(activation)
         for activation in evicted:
-            del self._activations[activation.actor_id]
-            activation.forget_actor()
-        self._env.counters.evictions += len(evicted)
+            self._evict(activation)
         return len(evicted)
+
+    def _evict(self, activation: Activation) -> None:
+        del self._activations[activation.actor_id]
+        activation.forget_actor()
+        self._env.counters.evictions += 1
+
+    def _retire(self, actor: ActorId, committed_seq: int) -> None:
+        activation = self._activations.get(actor)
+        if (
+            activation is not None
+            and activation.state is ActivationState.IDLE
+            and activation.last_seq <= committed_seq
+            and not activation.timers
+        ):
+            self._live_bytes -= activation.weight_bytes
+            self._evict(activation)
 
     # ---- turns ---------------------------------------------------------------------------------
 
@@ -600,6 +614,8 @@ class Partition:
             for actor, summary in batch.notices:
                 if actor in watched:
                     self._env.host.notice(actor, summary)
+        for actor in batch.retired:
+            self._retire(actor, batch.seq)
         self._failures.committed(batch.seq)
         self._schedule_drain()
 

@@ -78,6 +78,7 @@ class ActorSystem:
         self._watched: dict[ActorId, list[Watch]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = False
+        self._stopped = False
         self.counters = Counters()
 
     # ---- life ----------------------------------------------------------------------------------
@@ -121,15 +122,10 @@ class ActorSystem:
 
     async def stop(self, *, drain_s: float = 10.0) -> None:
         """Refuse new calls, finish running turns for at most `drain_s`, commit, release, close."""
-        if self._stopping or self._loop is None:
+        if self._stopped or self._loop is None:
             return
-        self._stopping = True
-        stopping = StoppingError("the host is stopping; retry")
-        for watches in self._watched.values():
-            for watch in watches:
-                watch.fail(stopping)
-        for partition in self._partitions:
-            partition.drain()
+        self._stopped = True
+        stopping = self.refuse_new()
         try:
             async with asyncio.timeout(drain_s):
                 while not all(p.is_quiet() for p in self._partitions):
@@ -142,6 +138,18 @@ class ActorSystem:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._store.close()
+
+    def refuse_new(self) -> StoppingError:
+        """First part of `stop`: take no new calls, end all waits; what was accepted goes on."""
+        stopping = StoppingError("the host is stopping; retry")
+        if not self._stopping:
+            self._stopping = True
+            for watches in self._watched.values():
+                for watch in watches:
+                    watch.fail(stopping)
+            for partition in self._partitions:
+                partition.drain()
+        return stopping
 
     async def _give_up(self, partition: Partition, reason: StoppingError) -> None:
         lease = partition.lease

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from actorflow.actors.address import ActorId
@@ -22,7 +23,7 @@ class Watch:
     def __init__(self, actor: ActorId, watched: dict[ActorId, list[Watch]]) -> None:
         self._actor = actor
         self._watched = watched
-        self._waiter: asyncio.Future[Summary | None] | None = None
+        self._waiter: asyncio.Future[bool] | None = None
         self._news: list[Summary | None] = []
         self._error: Exception | None = None
 
@@ -45,7 +46,7 @@ class Watch:
         """Tell the watcher; None means that the actor was deleted."""
         self._news[:] = [summary]
         if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(summary)
+            self._waiter.set_result(True)
 
     def fail(self, error: Exception) -> None:
         """End the wait with an error: the host stops."""
@@ -53,16 +54,30 @@ class Watch:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(error)
 
-    async def next(self, timeout_s: float | None) -> Summary | None:
-        """Wait for the next change. Raises TimeoutError; StoppingError when the host stops."""
-        if self._error is not None:
-            raise self._error
-        if self._news:
-            return self._news.pop()
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            async with asyncio.timeout(timeout_s):
-                return await self._waiter
-        finally:
-            self._waiter = None
-            self._news.clear()
+    async def until(self, reached: Callable[[Summary], bool], timeout_s: float) -> None:
+        """Wait for a change that `reached` accepts, or that deletes the actor, or for `timeout_s`.
+
+        Raises:
+            StoppingError: the host stops.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            if self._error is not None:
+                raise self._error
+            while self._news:
+                summary = self._news.pop()
+                if summary is None or reached(summary):
+                    return
+            waiter = self._waiter = loop.create_future()
+            timer = loop.call_later(timeout_s, self._time_out, waiter)
+            try:
+                if not await waiter:
+                    return
+            finally:
+                timer.cancel()
+                self._waiter = None
+
+    @staticmethod
+    def _time_out(waiter: asyncio.Future[bool]) -> None:
+        if not waiter.done():
+            waiter.set_result(False)

@@ -1,0 +1,175 @@
+"""Runs activities in this process: their messages are durable before they run, and run at least once."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from actorflow.actors import ActorId
+from actorflow.workflow.context import ActivityContext
+from actorflow.workflow.events import FailureDetails, HistoryEvent, TaskCompleted, TaskFailed
+from actorflow.workflow.failure import failure_from
+from actorflow.workflow.payload import from_payload, to_payload
+from actorflow.workflow.requests import INSTANCE, RESULT, WorkItem, pack_result, unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from actorflow.actors import Delivery
+    from actorflow.workflow.limits import Limits
+    from actorflow.workflow.registry import ActivityDefinition, Registry
+
+THREAD_PREFIX = "actorflow-activity"
+
+
+class ActivityRunner:
+    """The worker of this process for activities.
+
+    At most `concurrent` run at once, the others wait in order; `def` activities run on at most
+    `threads` threads. While nothing at all is registered here, items are held: they are durable, and
+    somebody else may take them.
+
+    Concurrency: everything but the activities themselves runs on the event loop.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        limits: Limits,
+        *,
+        now_ns: Callable[[], int],
+        concurrent: int,
+        threads: int,
+    ) -> None:
+        self._registry = registry
+        self._limits = limits
+        self._now_ns = now_ns
+        self._concurrent = concurrent
+        self._threads = threads
+        self._pool: ThreadPoolExecutor | None = None
+        self._waiting: deque[Delivery] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._has_code = bool(registry.activity_names() or registry.workflow_names())
+
+    @property
+    def running_count(self) -> int:
+        """Activities that run now."""
+        return len(self._tasks)
+
+    @property
+    def waiting_count(self) -> int:
+        """Activities that wait for a free place, or for a worker."""
+        return len(self._waiting)
+
+    def deliver(self, delivery: Delivery) -> None:
+        """See `actors.WorkerType`."""
+        if not self._has_code or len(self._tasks) >= self._concurrent:
+            self._waiting.append(delivery)
+        else:
+            self._start(delivery)
+
+    async def stop(self) -> None:
+        """Cancel what runs: it runs again after the next start. Threads finish by themselves."""
+        self._waiting.clear()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def wait_idle(self) -> None:
+        """Wait until nothing runs."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    def _start(self, delivery: Delivery) -> None:
+        task = asyncio.get_running_loop().create_task(self._run(delivery))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            raise error
+        if self._waiting and self._has_code and len(self._tasks) < self._concurrent:
+            self._start(self._waiting.popleft())
+
+    async def _run(self, delivery: Delivery) -> None:
+        item = unpack(WorkItem, delivery.message.payload)
+        event = await self._outcome(item)
+        payload = pack_result(item.execution_id, event)
+        delivery.complete([(ActorId(INSTANCE, item.instance_id), RESULT, payload)])
+
+    async def _outcome(self, item: WorkItem) -> HistoryEvent:
+        definition = self._registry.activity_named(item.name)
+        if definition is None:
+            return self._failed(item, _not_registered(item.name, self._registry))
+        try:
+            result = await self._call(definition, item)
+            text = to_payload(result, what=f"result of activity {item.name!r}")
+        except Exception as error:  # noqa: BLE001 -- the author's code: whatever it raises is a result
+            return self._failed(item, failure_from(error, skip_frames=2, limits=self._limits))
+        if (
+            text is not None
+            and len(text) > self._limits.payload_bytes_max // 4
+            and (len(text.encode()) > self._limits.payload_bytes_max)
+        ):
+            return self._failed(item, _too_large(item.name, self._limits.payload_bytes_max))
+        return TaskCompleted(
+            at_ns=self._now_ns(),
+            task_id=item.task_id,
+            result=text,
+            task_execution_id=item.task_execution_id,
+        )
+
+    def _call(self, definition: ActivityDefinition, item: WorkItem) -> Coroutine[Any, Any, object]:
+        context = ActivityContext(
+            instance_id=item.instance_id,
+            workflow_name=item.workflow_name,
+            task_id=item.task_id,
+            task_execution_id=item.task_execution_id,
+            activity_name=item.name,
+            attempt=item.attempt,
+        )
+        arguments: tuple[object, ...] = (context,)
+        if definition.takes_input and not (not item.input and definition.has_default_input):
+            what = f"input of activity {item.name!r}"
+            arguments = (context, from_payload(item.input, definition.input_type, what=what))
+        if definition.is_async:
+            return definition.function(*arguments)  # type: ignore[no-any-return]  # is_async says so
+        return self._in_thread(functools.partial(definition.function, *arguments))
+
+    async def _in_thread(self, call: Callable[[], object]) -> object:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=THREAD_PREFIX)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+
+    def _failed(self, item: WorkItem, failure: FailureDetails) -> TaskFailed:
+        return TaskFailed(
+            at_ns=self._now_ns(),
+            task_id=item.task_id,
+            failure=failure,
+            task_execution_id=item.task_execution_id,
+        )
+
+
+def _not_registered(name: str, registry: Registry) -> FailureDetails:
+    known = ", ".join(registry.activity_names()) or "none"
+    return FailureDetails(
+        error_type="ActivityNotRegistered",
+        message=f"activity {name!r} is not registered; registered activities: {known}",
+        non_retriable=True,
+    )
+
+
+def _too_large(name: str, limit: int) -> FailureDetails:
+    return FailureDetails(
+        error_type="PayloadTooLarge",
+        message=f"the result of activity {name!r} is larger than {limit:,} bytes; store it elsewhere "
+        "and return a reference",
+        non_retriable=True,
+    )

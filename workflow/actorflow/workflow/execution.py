@@ -1,0 +1,574 @@
+"""One instance in memory: its state, its code, and what a turn makes of a fact.
+
+`take` is the heart: record the fact, give it to the code, record what the code asks for, and turn
+each recorded request into an effect. Nothing here waits or does I/O; all of it is one turn.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec.structs import replace
+
+from actorflow.actors import ActorId, ActorRecord, Effects, Reminder
+from actorflow.workflow.actions import Action, CancelTimer, Complete, CreateDetached
+from actorflow.workflow.errors import NonDeterminismError
+from actorflow.workflow.events import (
+    NEVER_NS,
+    ChildCompleted,
+    ChildCreated,
+    ChildFailed,
+    DetachedCreated,
+    EventRaised,
+    EventSent,
+    ExecutionCompleted,
+    ExecutionStalled,
+    ExecutionStarted,
+    ExecutionTerminated,
+    FailureDetails,
+    HistoryEvent,
+    ParentRef,
+    Status,
+    TaskScheduled,
+    TimerCreated,
+    TurnStarted,
+)
+from actorflow.workflow.records import (
+    CUSTOM_STATUS,
+    FAILURE,
+    INPUT,
+    OUTPUT,
+    encode_failure,
+    head_of,
+    history_of,
+    inbox_field,
+    inbox_of,
+    stripped,
+    summary_of,
+)
+from actorflow.workflow.replay import WorkflowRun
+from actorflow.workflow.requests import (
+    ACTIVITY,
+    GO_ON,
+    INSTANCE,
+    RAISE,
+    RESULT,
+    RUN,
+    START,
+    TERMINATE,
+    WORKER,
+    ControlRequest,
+    RaiseRequest,
+    StartRequest,
+    WorkerWanted,
+    WorkItem,
+    pack,
+    pack_result,
+)
+from actorflow.workflow.state import InstanceState
+from actorflow.workflow.turn import record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from actorflow.workflow.limits import Limits
+    from actorflow.workflow.registry import WorkflowDefinition
+
+_log = logging.getLogger(__name__)
+
+SCHEDULED_START = "start"
+"""Name of the reminder that begins a scheduled start."""
+
+GENERATIONS_PER_TURN = 20
+"""Continue-as-new rounds in one turn; then others come first. Dapr's number."""
+
+
+class ExecutionHost(Protocol):
+    """What an instance asks of the engine."""
+
+    @property
+    def host_id(self) -> str:
+        """Unique to this run of the engine."""
+        ...
+
+    @property
+    def has_workers(self) -> bool:
+        """Whether any code at all is registered here."""
+        ...
+
+    @property
+    def limits(self) -> Limits: ...
+
+    def definition(self, name: str) -> WorkflowDefinition | None:
+        """Return the code of this name."""
+        ...
+
+    def new_id(self) -> str:
+        """Return a random UUID."""
+        ...
+
+    def now_ns(self) -> int:
+        """Return UTC nanoseconds."""
+        ...
+
+
+class Execution:
+    """See the module docstring. Exists from the start of an instance until it is purged.
+
+    `problem` says why the code cannot go on although it is registered here: it does not fit the
+    history, or a limit is reached. `inbox` holds facts by index until the code can take them.
+    """
+
+    __slots__ = (
+        "_host",
+        "_instance_id",
+        "_override",
+        "custom_status",
+        "inbox",
+        "inbox_next",
+        "problem",
+        "run",
+        "start_key",
+        "state",
+        "worker_wanted",
+    )
+
+    def __init__(self, instance_id: str, host: ExecutionHost) -> None:
+        self._instance_id = instance_id
+        self._host = host
+        self._override: tuple[int, str | None] | None = None
+        self.state = InstanceState()
+        self.run: WorkflowRun | None = None
+        self.inbox: dict[int, HistoryEvent] | None = None
+        self.inbox_next = 0
+        self.problem = ""
+        self.start_key = ""
+        self.worker_wanted = False
+        self.custom_status: str | None = None
+
+    @classmethod
+    def from_record(cls, record: ActorRecord, host: ExecutionHost) -> Execution:
+        """Rebuild from what is committed. Raises HistoryCorruptError."""
+        self = cls(record.actor.key, host)
+        head = head_of(record)
+        self.start_key = head.start_key
+        self.worker_wanted = head.worker_wanted
+        history = history_of(record)
+        for event in history:
+            self.state.apply(event)
+        inbox = inbox_of(record)
+        if inbox:
+            self.inbox = inbox
+            self.inbox_next = max(inbox) + 1
+        status = record.fields.get(CUSTOM_STATUS)
+        self.custom_status = status.decode() if status is not None else None
+        if history and self.state.terminal_status is None:
+            self._rebuild(history)
+        return self
+
+    def _rebuild(self, history: list[HistoryEvent]) -> None:
+        definition = self._host.definition(self.state.name)
+        if definition is None:
+            return
+        run = WorkflowRun(definition, self._instance_id, self._host.limits)
+        try:
+            run.replay(history)
+        except NonDeterminismError as error:
+            run.close()
+            self.problem = str(error)
+        else:
+            self.run = run
+
+    @property
+    def pending_start(self) -> ExecutionStarted | None:
+        """The start that no worker has seen yet."""
+        if self.inbox:
+            for fact in self.inbox.values():
+                if isinstance(fact, ExecutionStarted):
+                    return fact
+        return None
+
+    def status(self) -> Status:
+        """Present status; PENDING while the start waits in the inbox."""
+        return Status.PENDING if self.pending_start is not None else self.state.status
+
+    # ---- facts ---------------------------------------------------------------------------------
+
+    def take(self, effects: Effects, *facts: HistoryEvent) -> None:
+        """Take new facts: run the code over them, or keep them until that is possible."""
+        if self._may_run(effects, facts):
+            self._run_over(effects, [*self._empty_inbox(effects), *facts])
+        else:
+            self._keep(effects, facts)
+        self.store_summary(effects)
+
+    def _may_run(self, effects: Effects, facts: tuple[HistoryEvent, ...]) -> bool:
+        state, host = self.state, self._host
+        if state.terminal_status is not None:
+            return True
+        start = self.pending_start or next(
+            (fact for fact in facts if isinstance(fact, ExecutionStarted)), None
+        )
+        if start is not None and (start.scheduled_start_ns or 0) > host.now_ns():
+            return False  # the reminder of the scheduled start goes on
+        if self.problem or (self.run is None and not self._find_code(effects, start)):
+            self._want_worker(effects, start.name if start is not None else state.name)
+            return False
+        return True
+
+    def _find_code(self, effects: Effects, start: ExecutionStarted | None) -> bool:
+        """Prepare the code for a start; or say why there is none."""
+        if start is None:
+            if self._host.has_workers and not self.problem:
+                self.problem = (
+                    f"workflow {self.state.name!r} is not registered here any more; register it "
+                    "again, or terminate the instance"
+                )
+            return False
+        return self._host.has_workers
+
+    def _want_worker(self, effects: Effects, name: str) -> None:
+        """Ask, durably and once, for somebody who can run this instance."""
+        if self.problem and not self.state.stalled_reason and self.state.started:
+            self._record(effects, self._stalled(self.problem))
+        if self.worker_wanted:
+            return
+        self.worker_wanted = True
+        wanted = WorkerWanted(self._host.host_id, name, bool(self.problem))
+        effects.send(ActorId(WORKER, self._instance_id), RUN, pack(wanted))
+
+    def _stalled(self, problem: str) -> ExecutionStalled:
+        _log.error(
+            "instance stalled", extra={"instance": self._instance_id, "reason": problem[:500]}
+        )
+        return ExecutionStalled(at_ns=self._now_ns(), reason="code", description=problem)
+
+    def _keep(self, effects: Effects, facts: Iterable[HistoryEvent]) -> None:
+        if self.inbox is None:
+            self.inbox = {}
+        for fact in facts:
+            if isinstance(fact, ExecutionStarted):
+                self._store_input(effects, fact)
+            self.inbox[self.inbox_next] = fact
+            effects.put_field(inbox_field(self.inbox_next), stripped(fact))
+            self.inbox_next += 1
+
+    def _empty_inbox(self, effects: Effects) -> list[HistoryEvent]:
+        if self.inbox is None:
+            return []
+        inbox, self.inbox, self.inbox_next = self.inbox, None, 0
+        for index in inbox:
+            effects.delete_field(inbox_field(index))
+        return list(inbox.values())
+
+    def worker_ready(self, effects: Effects) -> None:
+        """Somebody may be able to run the code now: try again."""
+        self.worker_wanted = False
+        if self.state.stalled_reason and not self.problem and self.run is not None:
+            self._record(effects, TurnStarted(at_ns=self._now_ns()))  # ends the stall
+        self.take(effects)
+
+    def _run_over(self, effects: Effects, facts: list[HistoryEvent]) -> None:
+        generations = 0
+        queue = deque(facts)
+        while queue and self.state.terminal_status is None:
+            following = self._step(effects, queue.popleft())
+            if following is None:
+                continue
+            queue.extendleft(reversed(following))
+            generations += 1
+            if generations >= GENERATIONS_PER_TURN:
+                self._keep(effects, queue)
+                effects.send(ActorId(INSTANCE, self._instance_id), GO_ON)
+                return
+
+    def _step(self, effects: Effects, fact: HistoryEvent) -> list[HistoryEvent] | None:
+        """Take one fact. Returns the first facts of the next execution after continue-as-new."""
+        if isinstance(fact, ExecutionStarted):
+            self._store_input(effects, fact)
+            if not self._begin(effects, fact):
+                return None
+        self._record(effects, fact)
+        run = self.run
+        if run is None:
+            return None
+        following: list[HistoryEvent] | None = None
+        for action in run.feed(fact):
+            following = self._act(effects, action, fact.at_ns) or following
+        if run.custom_status != self.custom_status and run.custom_status is not None:
+            self.custom_status = run.custom_status
+            effects.put_field(CUSTOM_STATUS, run.custom_status.encode())
+        if self.state.history_length > self._host.limits.history_events_max:
+            self._stop_at_limit()
+        return following
+
+    def _begin(self, effects: Effects, start: ExecutionStarted) -> bool:
+        definition = self._host.definition(start.name)
+        if definition is not None:
+            self.run = WorkflowRun(definition, self._instance_id, self._host.limits)
+            return True
+        self._record(effects, start)
+        failure = FailureDetails(
+            error_type="WorkflowNotRegistered",
+            message=f"workflow {start.name!r} is not registered; register it with @app.workflow, "
+            "or check the name in the start call",
+            non_retriable=True,
+        )
+        self.end(effects, Status.FAILED, failure=failure)
+        return False
+
+    def _stop_at_limit(self) -> None:
+        limit = self._host.limits.history_events_max
+        if self.state.terminal_status is None and not self.problem:
+            self.problem = (
+                f"the history has more than {limit:,} events; use continue-as-new in the workflow's "
+                "loop. Raise the limit to let this instance go on"
+            )
+
+    # ---- what the code asks for ----------------------------------------------------------------
+
+    def _act(self, effects: Effects, action: Action, at_ns: int) -> list[HistoryEvent] | None:
+        if isinstance(action, CancelTimer):
+            self._cancel_timer(effects, action.timer_id)
+            return None
+        if isinstance(action, Complete) and action.status is Status.CONTINUED_AS_NEW:
+            return self._continue_as_new(effects, action, at_ns)
+        for event in record((action,), instance_id=self._instance_id, at_ns=at_ns):
+            recorded = self._overridden(event)
+            if isinstance(recorded, ExecutionCompleted):
+                self._end(effects, recorded)
+            else:
+                self._record(effects, recorded)
+                _EFFECTS[type(recorded)](self, effects, recorded)
+        if isinstance(action, CreateDetached):
+            self._start_detached(effects, action)
+        return None
+
+    def _overridden(self, event: HistoryEvent) -> HistoryEvent:
+        override = self._override
+        if override is None or event.event_id != override[0]:
+            return event
+        if isinstance(event, TaskScheduled | ChildCreated):
+            return replace(event, input=override[1])
+        return event
+
+    def _schedule_task(self, effects: Effects, event: TaskScheduled) -> None:
+        state = self.state
+        item = WorkItem(
+            self._instance_id,
+            state.execution_id,
+            state.name,
+            event.event_id,
+            event.name,
+            event.task_execution_id,
+            event.input,
+            state.open_tasks[event.event_id].attempt,
+        )
+        effects.send(ActorId(ACTIVITY, self._instance_id), RUN, pack(item))
+
+    def _start_child(self, effects: Effects, event: ChildCreated) -> None:
+        state = self.state
+        parent = ParentRef(
+            instance_id=self._instance_id,
+            execution_id=state.execution_id,
+            task_id=event.event_id,
+            name=state.name,
+        )
+        request = StartRequest(event.name, event.input, parent=parent)
+        effects.send(ActorId(INSTANCE, event.instance_id), START, pack(request))
+
+    def _start_detached(self, effects: Effects, action: CreateDetached) -> None:
+        request = StartRequest(action.name, action.input, action.scheduled_start_ns)
+        effects.send(ActorId(INSTANCE, action.instance_id), START, pack(request))
+
+    def _set_timer(self, effects: Effects, event: TimerCreated) -> None:
+        if event.fire_at_ns < NEVER_NS:
+            due_ms = -(-event.fire_at_ns // 1_000_000)  # rounded up: never early
+            name = timer_name(self.state.generation, event.event_id)
+            effects.set_reminder(Reminder(name, due_ms, 0, b""))
+
+    def _cancel_timer(self, effects: Effects, timer_id: int) -> None:
+        timer = self.state.open_timers.get(timer_id)
+        self.state.cancel_timer(timer_id)
+        if timer is not None and timer.fire_at_ns < NEVER_NS:
+            effects.cancel_reminder(timer_name(self.state.generation, timer_id))
+
+    def _send_event(self, effects: Effects, event: EventSent) -> None:
+        request = RaiseRequest(event.name, event.input)
+        effects.send(ActorId(INSTANCE, event.instance_id), RAISE, pack(request))
+
+    def _nothing_more(self, effects: Effects, event: DetachedCreated) -> None:
+        """A detached start needs more than its event records: see `_start_detached`."""
+
+    # ---- ends ----------------------------------------------------------------------------------
+
+    def end(
+        self,
+        effects: Effects,
+        status: Status,
+        *,
+        output: str | None = None,
+        failure: FailureDetails | None = None,
+    ) -> None:
+        """End the execution without asking its code."""
+        at_ns = self._now_ns()
+        self._end(
+            effects, ExecutionCompleted(at_ns=at_ns, status=status, result=output, failure=failure)
+        )
+
+    def terminate(self, effects: Effects, request: ControlRequest) -> None:
+        """End the execution as TERMINATED, whatever its code does; children too if recursive."""
+        for fact in self._empty_inbox(effects):
+            if isinstance(fact, ExecutionStarted):
+                self._store_input(effects, fact)
+            self._record(effects, fact)
+        effects.cancel_reminder(SCHEDULED_START)
+        children = list(self.state.open_children.values())
+        self._record(
+            effects,
+            ExecutionTerminated(
+                at_ns=self._now_ns(), output=request.text, recursive=request.recursive
+            ),
+        )
+        cascade = pack(ControlRequest(None, True, self.state.execution_id))
+        self.end(effects, Status.TERMINATED, output=request.text)
+        if request.recursive:
+            for child in children:
+                effects.send(ActorId(INSTANCE, child.instance_id), TERMINATE, cascade)
+        self.store_summary(effects)
+
+    def _end(self, effects: Effects, event: ExecutionCompleted) -> None:
+        state = self.state
+        self._cancel_all_timers(effects)
+        self._record(effects, event)
+        if event.result is not None:
+            effects.put_field(OUTPUT, event.result.encode())
+        if event.failure is not None:
+            effects.put_field(FAILURE, encode_failure(event.failure))
+        self.close()
+        self._empty_inbox(effects)
+        if state.parent is not None:
+            self._report(effects, state.parent, event)
+        effects.retire_actor()
+
+    def _report(self, effects: Effects, parent: ParentRef, event: ExecutionCompleted) -> None:
+        if event.status is Status.COMPLETED:
+            completion: HistoryEvent = ChildCompleted(
+                at_ns=event.at_ns, task_id=parent.task_id, result=event.result
+            )
+        else:
+            failure = event.failure or FailureDetails(
+                error_type="WorkflowTerminated", message=f"{self._instance_id} was terminated"
+            )
+            completion = ChildFailed(at_ns=event.at_ns, task_id=parent.task_id, failure=failure)
+        payload = pack_result(parent.execution_id, completion)
+        effects.send(ActorId(INSTANCE, parent.instance_id), RESULT, payload)
+
+    def _continue_as_new(self, effects: Effects, end: Complete, at_ns: int) -> list[HistoryEvent]:
+        """Replace the execution by the next one; whatever still arrives for the old one is late."""
+        old = self.state
+        self._cancel_all_timers(effects)
+        self.close()
+        effects.reset_log()
+        self.state = InstanceState()
+        start = ExecutionStarted(
+            at_ns=at_ns,
+            name=old.name,
+            instance_id=self._instance_id,
+            execution_id=self._host.new_id(),
+            input=end.result,
+            parent=old.parent,
+            generation=old.generation + 1,
+        )
+        carried = [replace(event, at_ns=at_ns) for event in end.carried_events]
+        return [start, *carried]
+
+    def _cancel_all_timers(self, effects: Effects) -> None:
+        for timer_id in list(self.state.open_timers):
+            self._cancel_timer(effects, timer_id)
+
+    def close(self) -> None:
+        """Let the live code go."""
+        if self.run is not None:
+            self.run.close()
+            self.run = None
+
+    # ---- storing -------------------------------------------------------------------------------
+
+    def _record(self, effects: Effects, event: HistoryEvent) -> None:
+        effects.append_log(stripped(event))
+        self.state.apply(event)
+
+    def _store_input(self, effects: Effects, start: ExecutionStarted) -> None:
+        if start.input is None:
+            effects.delete_field(INPUT)
+        else:
+            effects.put_field(INPUT, start.input.encode())
+
+    def store_summary(self, effects: Effects) -> None:
+        """Write what a status query shows."""
+        start = self.pending_start
+        state = self.state
+        if start is not None and not state.started:
+            state = InstanceState()
+            state.apply(start)
+            state.started = False
+            state.history_length = 0
+        effects.set_summary(
+            summary_of(state, start_key=self.start_key, worker_wanted=self.worker_wanted)
+        )
+
+    def _now_ns(self) -> int:
+        """Now, but never before the newest fact: time does not run backwards in a history."""
+        return max(self._host.now_ns(), self.state.updated_at_ns)
+
+    # ---- rerun ---------------------------------------------------------------------------------
+
+    def seed(
+        self,
+        effects: Effects,
+        history: list[HistoryEvent],
+        facts: list[HistoryEvent],
+        override: tuple[int, str | None] | None,
+    ) -> None:
+        """Begin with a copied history, drive again what was open in it, then take `facts`."""
+        for event in history:
+            if isinstance(event, ExecutionStarted):
+                self._store_input(effects, event)
+            self._record(effects, event)
+        if history:
+            self._rebuild(history)
+        open_ids = {*self.state.open_tasks, *self.state.open_timers, *self.state.open_children}
+        for event in history:
+            if event.event_id in open_ids and type(event) in _EFFECTS:
+                _EFFECTS[type(event)](self, effects, event)
+        self._override = override
+        try:
+            self.take(effects, *facts)
+        finally:
+            self._override = None
+
+
+_EFFECTS: dict[type[HistoryEvent], Callable[[Execution, Effects, HistoryEvent], None]] = {
+    TaskScheduled: Execution._schedule_task,
+    ChildCreated: Execution._start_child,
+    TimerCreated: Execution._set_timer,
+    EventSent: Execution._send_event,
+    DetachedCreated: Execution._nothing_more,
+}
+
+
+def timer_name(generation: int, timer_id: int) -> str:
+    """Return the name of the reminder behind a timer: unique across executions of an instance."""
+    return f"timer:{generation}:{timer_id}"
+
+
+def timer_of(name: str) -> tuple[int, int] | None:
+    """Return generation and timer id of a reminder's name, None for another kind."""
+    kind, _, rest = name.partition(":")
+    if kind != "timer":
+        return None
+    generation, _, timer_id = rest.partition(":")
+    return int(generation), int(timer_id)

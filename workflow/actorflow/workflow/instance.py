@@ -1,0 +1,415 @@
+"""The workflow instance actor: the single writer of one instance.
+
+It takes messages (start, event, result of an activity, timer ...), refuses what cannot be, and turns
+the rest into facts for its `Execution`. State, history, timers and messages of one turn commit
+together. A result that belongs to another execution, or to nothing that is open, is consumed and
+dropped: it is late.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec.structs import replace
+
+from actorflow.actors import REMIND, ActorId, Reminder
+from actorflow.workflow.codec import decode_event
+from actorflow.workflow.errors import (
+    IdempotencyConflictError,
+    InstanceExistsError,
+    InstanceNotFoundError,
+    InstanceStalledError,
+    NotTerminalError,
+)
+from actorflow.workflow.events import (
+    ChildCompleted,
+    ChildFailed,
+    EventRaised,
+    ExecutionResumed,
+    ExecutionStarted,
+    ExecutionSuspended,
+    FailureDetails,
+    ParentRef,
+    TaskCompleted,
+    TaskFailed,
+    TimerFired,
+)
+from actorflow.workflow.execution import SCHEDULED_START, Execution, timer_of
+from actorflow.workflow.model import WaitReason
+from actorflow.workflow.records import CUSTOM_STATUS, FAILURE, OUTPUT
+from actorflow.workflow.requests import (
+    GO_ON,
+    INSTANCE,
+    PURGE,
+    RAISE,
+    RESULT,
+    RESUME,
+    SEED,
+    START,
+    SUSPEND,
+    TERMINATE,
+    WHY,
+    WORKER_READY,
+    ControlRequest,
+    PurgeRequest,
+    RaiseRequest,
+    SeedRequest,
+    StartRequest,
+    pack_result,
+    unpack,
+    unpack_result,
+)
+from actorflow.workflow.state import waits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actorflow.actors import ActorRecord, Effects, Message
+    from actorflow.workflow.execution import ExecutionHost
+
+EVENT_IDS_REMEMBERED = 1_000
+"""Event ids of the present execution by which a repeated raise is recognised."""
+
+NOTHING = b""
+
+
+class InstanceActor:
+    """Implements `actors.TurnActor`. `execution` is None while there is no such instance."""
+
+    __slots__ = ("_actor_id", "_event_ids", "_host", "execution")
+
+    def __init__(self, actor_id: ActorId, record: ActorRecord | None, host: ExecutionHost) -> None:
+        self._actor_id = actor_id
+        self._host = host
+        self._event_ids: OrderedDict[str, None] | None = None
+        self.execution = Execution.from_record(record, host) if record is not None else None
+        if record is not None:
+            for entry in record.log:
+                if b'"dedup_id"' in entry:
+                    event = decode_event(entry)
+                    if isinstance(event, EventRaised):
+                        self._is_new_event(event.dedup_id)
+
+    @property
+    def weight_bytes(self) -> int:
+        """See `actors.TurnActor`."""
+        execution = self.execution
+        if execution is None:
+            return 0
+        return 1_024 + len(execution.state.input or "") + len(execution.state.output or "")
+
+    def close(self) -> None:
+        """See `actors.TurnActor`."""
+        if self.execution is not None:
+            self.execution.close()
+
+    def receive(self, effects: Effects, message: Message) -> bytes:
+        """See `actors.TurnActor`. One message, one turn."""
+        return _HANDLERS[message.method](self, effects, message)
+
+    # ---- start ---------------------------------------------------------------------------------
+
+    def _start(self, effects: Effects, message: Message) -> bytes:
+        request = unpack(StartRequest, message.payload)
+        old = self.execution
+        key = _start_key(request)
+        if old is not None and (verdict := self._known(old, request, key)) is not None:
+            self._refuse_start(effects, request, verdict)
+            return NOTHING
+        new = Execution(self._actor_id.key, self._host)
+        new.start_key = key
+        generation = 1
+        if old is not None:
+            generation = old.state.generation + 1
+            old.close()
+            effects.reset_log()
+            for name in (OUTPUT, FAILURE, CUSTOM_STATUS):
+                effects.delete_field(name)
+        self.execution = new
+        self._event_ids = None
+        scheduled_ns = request.scheduled_start_ns
+        if scheduled_ns is not None and scheduled_ns > self._host.now_ns():
+            due_ms = -(-scheduled_ns // 1_000_000)
+            effects.set_reminder(Reminder(SCHEDULED_START, due_ms, 0, NOTHING))
+        new.take(
+            effects,
+            ExecutionStarted(
+                at_ns=self._host.now_ns(),
+                name=request.name,
+                instance_id=self._actor_id.key,
+                execution_id=self._host.new_id(),
+                input=request.input,
+                parent=request.parent,
+                scheduled_start_ns=scheduled_ns,
+                generation=generation,
+                trace_parent=request.trace_parent,
+            ),
+        )
+        return NOTHING
+
+    def _known(
+        self, old: Execution, request: StartRequest, key: str
+    ) -> Exception | ParentRef | None:
+        """Decide about a start whose id is known: an error, a repetition (falsy error), or go on.
+
+        Returns: None to start anew; the parent for a child's repeated start, which is ignored; or
+            the reason why not.
+        """
+        instance_id = self._actor_id.key
+        old_parent = old.state.parent or (old.pending_start and old.pending_start.parent)
+        if request.parent is not None and request.parent == old_parent:
+            return request.parent
+        if request.idempotency_key and old.start_key.startswith(_key_hash(request) + ":"):
+            if old.start_key == key:
+                return _REPEATED
+            return IdempotencyConflictError(
+                f"the idempotency key was used to start {instance_id!r} with another name or input"
+            )
+        if request.unique:
+            return InstanceExistsError(
+                instance_id,
+                f"a workflow with ID '{instance_id}' already exists and the create enforces "
+                "instance ID uniqueness",
+            )
+        if not old.status().is_terminal:
+            return InstanceExistsError(instance_id)
+        return None
+
+    def _refuse_start(
+        self, effects: Effects, request: StartRequest, verdict: Exception | ParentRef
+    ) -> None:
+        if verdict is _REPEATED or isinstance(verdict, ParentRef):
+            return
+        if request.parent is None:
+            effects.reject(verdict)
+            return
+        failure = FailureDetails(
+            error_type="WorkflowInstanceAlreadyExists", message=str(verdict), non_retriable=True
+        )
+        failed = ChildFailed(
+            at_ns=self._host.now_ns(), task_id=request.parent.task_id, failure=failure
+        )
+        parent = ActorId(INSTANCE, request.parent.instance_id)
+        effects.send(parent, RESULT, pack_result(request.parent.execution_id, failed))
+
+    # ---- operations ----------------------------------------------------------------------------
+
+    def _existing(self, effects: Effects) -> Execution | None:
+        if self.execution is None:
+            effects.reject(InstanceNotFoundError(self._actor_id.key))
+        return self.execution
+
+    def _raise(self, effects: Effects, message: Message) -> bytes:
+        execution = self._existing(effects)
+        if execution is None or execution.status().is_terminal:
+            return NOTHING
+        if execution.problem and message.reply is not None:
+            effects.reject(InstanceStalledError(self._actor_id.key))
+            return NOTHING
+        request = unpack(RaiseRequest, message.payload)
+        if self._is_new_event(request.event_id):
+            execution.take(
+                effects,
+                EventRaised(
+                    at_ns=self._fact_ns(execution),
+                    name=request.name,
+                    input=request.input,
+                    dedup_id=request.event_id,
+                ),
+            )
+        return NOTHING
+
+    def _is_new_event(self, event_id: str) -> bool:
+        if not event_id:
+            return True
+        if self._event_ids is None:
+            self._event_ids = OrderedDict()
+        if event_id in self._event_ids:
+            return False
+        self._event_ids[event_id] = None
+        if len(self._event_ids) > EVENT_IDS_REMEMBERED:
+            self._event_ids.popitem(last=False)
+        return True
+
+    def _suspend(self, effects: Effects, message: Message) -> bytes:
+        execution = self._existing(effects)
+        if execution is None or execution.status().is_terminal or execution.state.suspended:
+            return NOTHING
+        reason = unpack(ControlRequest, message.payload).text
+        execution.take(effects, ExecutionSuspended(at_ns=self._fact_ns(execution), reason=reason))
+        return NOTHING
+
+    def _resume(self, effects: Effects, message: Message) -> bytes:
+        execution = self._existing(effects)
+        if execution is None or execution.status().is_terminal:
+            return NOTHING
+        if execution.state.suspended or execution.inbox:
+            reason = unpack(ControlRequest, message.payload).text
+            execution.take(effects, ExecutionResumed(at_ns=self._fact_ns(execution), reason=reason))
+        return NOTHING
+
+    def _terminate(self, effects: Effects, message: Message) -> bytes:
+        execution = self._existing(effects)
+        if execution is None or execution.status().is_terminal:
+            return NOTHING
+        request = unpack(ControlRequest, message.payload)
+        parent_id = request.parent_execution_id
+        if parent_id:
+            start = execution.pending_start
+            parent = start.parent if start is not None else execution.state.parent
+            if parent is None or parent.execution_id != parent_id:
+                return NOTHING
+        execution.terminate(effects, request)
+        return NOTHING
+
+    def _purge(self, effects: Effects, message: Message) -> bytes:
+        execution = self._existing(effects)
+        if execution is None:
+            return NOTHING
+        request = unpack(PurgeRequest, message.payload)
+        if not request.force and not execution.status().is_terminal:
+            effects.reject(NotTerminalError(self._actor_id.key))
+            return NOTHING
+        execution.close()
+        self.execution = None
+        self._event_ids = None
+        effects.delete_actor()
+        effects.retire_actor()
+        return NOTHING
+
+    def _seed(self, effects: Effects, message: Message) -> bytes:
+        if self.execution is not None:
+            instance_id = self._actor_id.key
+            effects.reject(
+                InstanceExistsError(
+                    instance_id, f"workflow '{instance_id}' has already been created"
+                )
+            )
+            return NOTHING
+        request = unpack(SeedRequest, message.payload)
+        override = (request.input_for, request.input) if request.overwrite_input else None
+        self.execution = Execution(self._actor_id.key, self._host)
+        self.execution.seed(
+            effects,
+            [decode_event(record) for record in request.history],
+            [decode_event(record) for record in request.facts],
+            override,
+        )
+        return NOTHING
+
+    def _why(self, effects: Effects, _: Message) -> bytes:
+        execution = self._existing(effects)
+        if execution is None:
+            return NOTHING
+        reasons: list[WaitReason] = []
+        start = execution.pending_start
+        if start is not None:
+            reasons.append(self._why_pending(start))
+        elif execution.worker_wanted and not execution.problem:
+            name = execution.state.name
+            reasons.append(
+                WaitReason(kind="worker", detail=f"no worker for workflow {name!r} is connected")
+            )
+        return msgspec.json.encode(reasons + waits(execution.state))
+
+    def _why_pending(self, start: ExecutionStarted) -> WaitReason:
+        if start.scheduled_start_ns is not None and start.scheduled_start_ns > self._host.now_ns():
+            return WaitReason(
+                kind="scheduled_start",
+                detail="starts at the scheduled time",
+                since_ns=start.at_ns,
+                due_ns=start.scheduled_start_ns,
+            )
+        return WaitReason(
+            kind="worker",
+            detail=f"no worker for workflow {start.name!r} is connected",
+            since_ns=start.at_ns,
+        )
+
+    # ---- results and wake-ups ------------------------------------------------------------------
+
+    def _result(self, effects: Effects, message: Message) -> bytes:
+        execution = self.execution
+        if execution is None:
+            return NOTHING
+        execution_id, _, event = unpack_result(message.payload)
+        state = execution.state
+        if execution_id != state.execution_id or state.terminal_status is not None:
+            return NOTHING
+        match event:
+            case TaskCompleted() | TaskFailed():
+                is_open = event.task_id in state.open_tasks
+            case ChildCompleted() | ChildFailed():
+                is_open = event.task_id in state.open_children
+            case _:
+                is_open = False
+        if is_open:
+            if event.at_ns < state.updated_at_ns:
+                event = replace(event, at_ns=state.updated_at_ns)
+            execution.take(effects, event)
+        return NOTHING
+
+    def _remind(self, effects: Effects, message: Message) -> bytes:
+        execution = self.execution
+        if execution is None or message.reminder is None:
+            return NOTHING
+        timer = timer_of(message.reminder.name)
+        if timer is None:
+            execution.take(effects)  # the scheduled start
+            return NOTHING
+        generation, timer_id = timer
+        state = execution.state
+        if generation == state.generation and timer_id in state.open_timers:
+            fired = TimerFired(
+                at_ns=self._fact_ns(execution),
+                timer_id=timer_id,
+                fire_at_ns=state.open_timers[timer_id].fire_at_ns,
+            )
+            execution.take(effects, fired)
+        return NOTHING
+
+    def _go_on(self, effects: Effects, _: Message) -> bytes:
+        if self.execution is not None and self.execution.inbox:
+            self.execution.take(effects)
+        return NOTHING
+
+    def _worker_ready(self, effects: Effects, _: Message) -> bytes:
+        if self.execution is not None:
+            self.execution.worker_ready(effects)
+        return NOTHING
+
+    def _fact_ns(self, execution: Execution) -> int:
+        return max(self._host.now_ns(), execution.state.updated_at_ns)
+
+
+_REPEATED = IdempotencyConflictError("the same start again")  # a marker, never raised
+
+_HANDLERS: dict[str, Callable[[InstanceActor, Effects, Message], bytes]] = {
+    START: InstanceActor._start,
+    RAISE: InstanceActor._raise,
+    SUSPEND: InstanceActor._suspend,
+    RESUME: InstanceActor._resume,
+    TERMINATE: InstanceActor._terminate,
+    PURGE: InstanceActor._purge,
+    SEED: InstanceActor._seed,
+    WHY: InstanceActor._why,
+    RESULT: InstanceActor._result,
+    REMIND: InstanceActor._remind,
+    GO_ON: InstanceActor._go_on,
+    WORKER_READY: InstanceActor._worker_ready,
+}
+
+
+def _key_hash(request: StartRequest) -> str:
+    return sha256(request.idempotency_key.encode()).hexdigest()[:32]
+
+
+def _start_key(request: StartRequest) -> str:
+    """Return hashes of the idempotency key and of what it stands for; "" without a key."""
+    if not request.idempotency_key:
+        return ""
+    body = f"{request.name}\n{request.input}\n{request.scheduled_start_ns}"
+    return f"{_key_hash(request)}:{sha256(body.encode()).hexdigest()[:32]}"

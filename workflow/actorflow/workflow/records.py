@@ -1,0 +1,170 @@
+"""PURE. How an instance lies in the store: head, named fields and log, and back.
+
+The head is small and written with every turn. Input, output, failure and custom status are fields of
+their own, written when they change; the events that carry them are logged without them, so that no
+large payload is stored twice.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec.structs import replace
+
+from actorflow.actors import ActorRecord, Summary
+from actorflow.workflow.codec import decode_event, encode_event
+from actorflow.workflow.errors import HistoryCorruptError
+from actorflow.workflow.events import (
+    ExecutionCompleted,
+    ExecutionStarted,
+    FailureDetails,
+    HistoryEvent,
+    ParentRef,
+    Status,
+)
+from actorflow.workflow.model import Instance
+
+if TYPE_CHECKING:
+    from actorflow.workflow.state import InstanceState
+
+INPUT = "input"
+OUTPUT = "output"
+FAILURE = "failure"
+CUSTOM_STATUS = "custom_status"
+INBOX_PREFIX = "inbox:"
+"""Fields that hold facts which no worker has seen yet, in order."""
+
+
+class Head(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """What a status query needs besides the summary's own columns."""
+
+    execution_id: str
+    created_at_ns: int
+    updated_at_ns: int
+    generation: int = 1
+    history_length: int = 0
+    completed_at_ns: int | None = None
+    scheduled_start_ns: int | None = None
+    parent: ParentRef | None = None
+    stalled: str = ""
+    start_key: str = ""  # idempotency key and fingerprint of the start
+    worker_wanted: bool = False  # a message that asks for a worker is on its way or held
+
+
+_encode_head = msgspec.json.Encoder().encode
+_decode_head = msgspec.json.Decoder(Head).decode
+_encode_failure = msgspec.json.Encoder().encode
+_decode_failure = msgspec.json.Decoder(FailureDetails).decode
+
+
+def summary_of(state: InstanceState, *, start_key: str, worker_wanted: bool) -> Summary:
+    """Return the summary of an instance for the store."""
+    head = Head(
+        state.execution_id,
+        state.created_at_ns,
+        state.updated_at_ns,
+        state.generation,
+        state.history_length,
+        state.completed_at_ns,
+        state.scheduled_start_ns,
+        state.parent,
+        state.stalled_reason,
+        start_key,
+        worker_wanted,
+    )
+    return Summary(
+        state.name,
+        state.status.value,
+        state.created_at_ns // 1_000_000,
+        state.updated_at_ns // 1_000_000,
+        _encode_head(head),
+    )
+
+
+def head_of(record: ActorRecord) -> Head:
+    """Decode the head. Raises HistoryCorruptError."""
+    if record.summary is None:
+        raise HistoryCorruptError(f"{record.actor} has no summary")
+    try:
+        return _decode_head(record.summary.head)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise HistoryCorruptError(f"the head of {record.actor} cannot be read: {error}") from error
+
+
+def instance_of(record: ActorRecord) -> Instance:
+    """Return what a client sees. Raises HistoryCorruptError."""
+    head = head_of(record)
+    summary = record.summary
+    if summary is None:
+        raise HistoryCorruptError(f"{record.actor} has no summary")
+    fields = record.fields
+    failure = fields.get(FAILURE)
+    return Instance(
+        instance_id=record.actor.key,
+        name=summary.label,
+        status=Status(summary.phase),
+        execution_id=head.execution_id,
+        created_at_ns=head.created_at_ns,
+        updated_at_ns=head.updated_at_ns,
+        generation=head.generation,
+        input=_text(fields.get(INPUT)),
+        output=_text(fields.get(OUTPUT)),
+        custom_status=_text(fields.get(CUSTOM_STATUS)),
+        failure=_decode_failure(failure) if failure is not None else None,
+        parent_instance_id=head.parent.instance_id if head.parent is not None else None,
+        scheduled_start_ns=head.scheduled_start_ns,
+        completed_at_ns=head.completed_at_ns,
+        history_length=head.history_length,
+        stalled_reason=head.stalled,
+    )
+
+
+def encode_failure(failure: FailureDetails) -> bytes:
+    """Return the stored form of a failure."""
+    return _encode_failure(failure)
+
+
+def stripped(event: HistoryEvent) -> bytes:
+    """Encode an event for the log, without what is stored as a field of its own."""
+    kind = type(event)
+    if kind is ExecutionStarted and event.input is not None:  # type: ignore[union-attr]  # kind says so
+        return encode_event(replace(event, input=None))
+    if kind is ExecutionCompleted:
+        return encode_event(replace(event, result=None, failure=None))
+    return encode_event(event)
+
+
+def history_of(record: ActorRecord) -> list[HistoryEvent]:
+    """Decode the whole log, payloads put back in. Raises HistoryCorruptError."""
+    events = [decode_event(entry) for entry in record.log]
+    if events and isinstance(events[0], ExecutionStarted):
+        events[0] = replace(events[0], input=_text(record.fields.get(INPUT)))
+    if events and isinstance(events[-1], ExecutionCompleted):
+        failure = record.fields.get(FAILURE)
+        events[-1] = replace(
+            events[-1],
+            result=_text(record.fields.get(OUTPUT)),
+            failure=_decode_failure(failure) if failure is not None else None,
+        )
+    return events
+
+
+def inbox_of(record: ActorRecord) -> dict[int, HistoryEvent]:
+    """Decode the facts that no worker has seen, by rising index. Raises HistoryCorruptError."""
+    inbox: dict[int, HistoryEvent] = {}
+    for name in sorted(name for name in record.fields if name.startswith(INBOX_PREFIX)):
+        event = decode_event(record.fields[name])
+        if isinstance(event, ExecutionStarted):
+            event = replace(event, input=_text(record.fields.get(INPUT)))
+        inbox[int(name.removeprefix(INBOX_PREFIX))] = event
+    return inbox
+
+
+def inbox_field(index: int) -> str:
+    """Return the field name of the fact with this index; names sort as indexes do."""
+    return f"{INBOX_PREFIX}{index:012d}"
+
+
+def _text(value: bytes | None) -> str | None:
+    return value.decode() if value is not None else None
