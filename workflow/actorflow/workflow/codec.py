@@ -54,8 +54,8 @@ def _unreadable_version(record: bytes) -> HistoryCorruptError:
         return HistoryCorruptError("a history record is empty: its bytes were lost by the store")
     return HistoryCorruptError(
         f"a history record begins {_shown(record)}, and {record[:1]!r} is not a format version "
-        f"that this release reads ({_READABLE_VERSIONS.decode()}): it is damaged, or was written by "
-        "a newer release; upgrade this host"
+        f"that this release reads ({_READABLE_VERSIONS.decode()}): it is damaged, or was written "
+        "by a newer release; upgrade this host"
     )
 
 

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Coroutine, Generator, Iterable, MutableMapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NoReturn, TypeAlias, TypeVar, cast, overload
+from typing import Any, NoReturn, TypeAlias, TypeVar, overload
 
 from actorflow.actors.errors import LimitExceededError
 from actorflow.workflow.duration import due_ns, duration_ns, utc_datetime
@@ -276,7 +276,9 @@ class WorkflowContext:
             At the await: TimeoutError, PayloadError.
         """
         now_ns = self._pending.now_ns
-        fire_at_ns = NEVER_NS if timeout is None else due_ns(_length(timeout), now_ns, "timeout")
+        fire_at_ns = (
+            NEVER_NS if timeout is None else now_ns + max(0, duration_ns(timeout, "timeout"))
+        )
         task: EventTask[Any] = EventTask(self._pending, _named("event", name), type, fire_at_ns)
         self._pending.wait_event(task)
         return task
@@ -403,9 +405,3 @@ def _named(what: str, text: object) -> str:
         except UnicodeEncodeError:
             raise InvalidRequestError(f"{what} {text!r} is not valid Unicode") from None
     return text
-
-
-def _length(timeout: object) -> timedelta | float:
-    if isinstance(timeout, datetime):
-        raise InvalidRequestError(f"timeout is a length of time, found the datetime {timeout}")
-    return cast("timedelta | float", timeout)

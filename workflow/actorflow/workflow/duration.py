@@ -9,11 +9,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-def duration_ns(duration: timedelta | float, what: str) -> int:
+def duration_ns(duration: object, what: str) -> int:
     """Return a length of time in nanoseconds; a plain number means seconds.
 
     Args:
-        duration: negative values are returned as they are.
+        duration: a timedelta or a number; negative ones are returned as they are.
         what: the name of the argument, for the error's text.
 
     Raises:
@@ -21,10 +21,11 @@ def duration_ns(duration: timedelta | float, what: str) -> int:
     """
     if isinstance(duration, timedelta):
         return duration // _MICROSECOND * 1_000
-    try:
-        return round(duration * 1_000_000_000)
-    except (TypeError, ValueError, OverflowError):  # not a number, NaN, infinite
-        pass
+    if isinstance(duration, int | float):
+        try:
+            return round(duration * 1_000_000_000)
+        except (ValueError, OverflowError):  # NaN, infinite
+            pass
     raise InvalidRequestError(
         f"{what} must be a timedelta or a finite number of seconds, found {duration!r}"
     )
@@ -37,7 +38,7 @@ def instant_ns(instant: datetime) -> int:
     return (instant - _EPOCH) // _MICROSECOND * 1_000
 
 
-def due_ns(when: datetime | timedelta | float, now_ns: int, what: str) -> int:
+def due_ns(when: object, now_ns: int, what: str) -> int:
     """Return the instant meant by `when`: a datetime, or a length of time from `now_ns`.
 
     The past means "at once". Raises InvalidRequestError as `duration_ns`, and for an instant that

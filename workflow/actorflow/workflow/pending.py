@@ -171,6 +171,16 @@ class Pending:
         actions, self.actions = self.actions, None
         return actions if actions is not None else []
 
+    def close(self) -> None:
+        """From now on nothing that the code asks for is heard, nor what it logs."""
+        self.is_closed = True
+        self.is_replaying = True
+
+    def forget_tasks(self) -> None:
+        """Drop all tasks, which point back here: memory is then free without a collection."""
+        self.open.clear()
+        self._waiters = self._left = None
+
     # Facts.
 
     def task_completed(self, fact: TaskCompleted) -> None:
@@ -203,15 +213,17 @@ class Pending:
 
     def timer_fired(self, fact: TimerFired) -> None:
         """Settle a timer, time out a wait or a call, or begin the next attempt."""
-        task = self.open.pop(fact.timer_id, None)
+        task = self.open.get(fact.timer_id)
+        if isinstance(task, CallTask):
+            self._call_timer_fired(task, fact.timer_id)
+            return
+        self.open.pop(fact.timer_id, None)
         if isinstance(task, TimerTask):
             task.settle(None)
         elif isinstance(task, EventTask):
             self._strike(task)
             task.timer_id = 0
             task.settle_error(TimeoutError(f"no event {task.name!r} came in time"))
-        elif isinstance(task, CallTask):
-            self._call_timer_fired(task, fact.timer_id)
 
     def event_raised(self, fact: EventRaised) -> None:
         """Give the event to the oldest wait for its name, or keep it for the next one."""
@@ -378,13 +390,16 @@ class Pending:
         return True
 
     def _call_timer_fired(self, task: CallTask[object], timer_id: int) -> None:
-        if task.retry is not None and timer_id == task.retry.timer_id:
-            task.retry.timer_id = 0
-            task.retry.attempt += 1
-            self._attempt(task, task.retry.input)
-            return
-        self._end_call(task)
-        task.settle_error(TimeoutError(f"activity {task.name!r} brought no result in time"))
+        retry = task.retry
+        if retry is not None and timer_id == retry.timer_id:
+            del self.open[timer_id]
+            retry.timer_id = 0
+            retry.attempt += 1
+            self._attempt(task, retry.input)
+        elif timer_id == task.deadline_id:
+            del self.open[timer_id]
+            self._end_call(task)
+            task.settle_error(TimeoutError(f"activity {task.name!r} brought no result in time"))
 
     def _enlist(self, task: EventTask[object]) -> None:
         if self._waiters is None:

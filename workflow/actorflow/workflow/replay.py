@@ -58,6 +58,9 @@ _FACTS = (
     ExecutionTerminated,
 )
 
+_OWN_FRAMES = 2
+"""Frames of this module between `_advance` and author code."""
+
 _APPLY: dict[type, Callable[[Pending, Any], None]] = {
     TaskCompleted: Pending.task_completed,
     TaskFailed: Pending.task_failed,
@@ -148,14 +151,21 @@ class WorkflowRun:
         return pending.take_actions()
 
     def close(self) -> None:
-        """Let go of the code. It does not go on; its `finally` blocks run and are not heard."""
-        self._pending.is_closed = True
-        self._pending.is_replaying = True  # keeps the logger silent
+        """Let go of the code. It does not go on; its `finally` blocks run and are not heard.
+
+        Whoever just drops a run closes it too.
+        """
         code, self._code = self._code, None
         self._awaited = None
         if code is not None:
+            self._pending.close()
             _unwind(code)
-        self._pending.open.clear()
+            self._pending.forget_tasks()
+
+    def __del__(self) -> None:
+        # Nothing points back at a run, so this comes before the interpreter closes the coroutine
+        # itself, which it does only once and complains when a `finally` waits.
+        self.close()
 
     def _give(self, kind: type, fact: HistoryEvent) -> None:
         apply = _APPLY.get(kind)
@@ -263,7 +273,7 @@ class WorkflowRun:
             self._complete(Status.COMPLETED, result)
 
     def _fail(self, error: BaseException) -> None:
-        failure = failure_from(error, skip_frames=1, limits=self._pending.limits)
+        failure = failure_from(error, skip_frames=_OWN_FRAMES, limits=self._pending.limits)
         self._complete(Status.FAILED, failure=failure)
 
     def _refuse(self, yielded: object) -> None:

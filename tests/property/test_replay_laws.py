@@ -1,0 +1,127 @@
+"""Laws of replay, over every shape of the corpus and random lives of it.
+
+A life is a random sequence of facts that could have happened: results, failures, timers, events,
+suspensions, late and foreign completions.
+"""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actorflow.workflow.actions import Action, CreateChild, CreateTimer, ScheduleTask
+from actorflow.workflow.codec import decode_event, encode_event
+from actorflow.workflow.events import NEVER_NS, HistoryEvent
+from actorflow.workflow.replay import WorkflowRun
+from tests.corpus.driving import DrivenRun
+from tests.corpus.shapes import shapes
+
+FACTS_MAX = 30
+
+EVENT_NAMES = ("stop", "Approval", "count", "COUNT", "a", "A", "B", "nobody")
+
+
+def live(data: st.DataObject, name: str) -> DrivenRun:
+    """Live a random life of one shape, perhaps to its end."""
+    definition = shapes.workflow_named(name)
+    assert definition is not None
+    driven = DrivenRun(definition)
+    open_ids: dict[int, Action] = {}
+    fate = st.integers(min_value=0, max_value=9)
+    driven.start()
+    for _ in range(data.draw(st.integers(min_value=0, max_value=FACTS_MAX))):
+        if driven.run.is_complete:
+            break
+        open_ids = {
+            action.id: action
+            for action in driven.actions
+            if isinstance(action, ScheduleTask | CreateChild | CreateTimer)
+        }
+        _one_fact(data, driven, open_ids, data.draw(fate))
+    return driven
+
+
+def _one_fact(data: st.DataObject, driven: DrivenRun, known: dict[int, Action], fate: int) -> None:
+    if fate == 0:
+        driven.suspend()
+    elif fate == 1:
+        driven.resume()
+    elif fate in (2, 3) or not known:
+        driven.raise_event(data.draw(st.sampled_from(EVENT_NAMES)), len(driven.facts))
+    else:
+        # Any id ever asked for, so that completions come twice, late and after a cancellation.
+        action = known[data.draw(st.sampled_from(sorted(known)))]
+        good = data.draw(st.integers(min_value=0, max_value=3)) > 0
+        match action:
+            case ScheduleTask():
+                driven.complete(action.id, action.id) if good else driven.fail(action.id)
+            case CreateChild():
+                driven.complete_child(action.id, []) if good else driven.fail_child(action.id)
+            case CreateTimer() if action.fire_at_ns != NEVER_NS:
+                driven.fire(action.id)
+
+
+def facts_with_actions(driven: DrivenRun, cuts: set[int]) -> list[list[Action]]:
+    """Feed the same facts again, rebuilding the run by replay before each fact in `cuts`."""
+    again = DrivenRun(driven.definition, driven.instance_id)
+    told = []
+    for index, fact in enumerate(driven.facts):
+        if index in cuts:
+            again.run.close()
+            again.run = again.rebuilt()
+        told.append(again.feed(fact))
+    return told
+
+
+shape_names = st.sampled_from(shapes.workflow_names())
+
+
+@given(data=st.data(), name=shape_names)
+def test_any_split_of_facts_into_replay_and_feed_asks_for_the_same(
+    data: st.DataObject, name: str
+) -> None:
+    driven = live(data, name)
+    cuts = data.draw(st.sets(st.integers(min_value=1, max_value=FACTS_MAX)))
+    assert facts_with_actions(driven, cuts) == facts_with_actions(driven, set())
+
+
+@given(data=st.data(), name=shape_names)
+def test_replay_before_each_fact_is_the_same_as_a_live_run(data: st.DataObject, name: str) -> None:
+    driven = live(data, name)
+    told = facts_with_actions(driven, set(range(1, FACTS_MAX + 2)))
+    assert [action for actions in told for action in actions] == driven.actions
+
+
+@given(data=st.data(), name=shape_names)
+def test_replay_twice_is_replay_once(data: st.DataObject, name: str) -> None:
+    driven = live(data, name)
+    first, second = driven.rebuilt(), driven.rebuilt()
+    assert first.custom_status == second.custom_status == driven.run.custom_status
+    assert first.is_complete == second.is_complete == driven.run.is_complete
+    following = DrivenRun(driven.definition).start()  # any fact: a start that comes twice
+    assert following
+    assert first.feed(driven.facts[0]) == second.feed(driven.facts[0]) == []
+
+
+@given(data=st.data(), name=shape_names)
+def test_a_stored_history_replays(data: st.DataObject, name: str) -> None:
+    driven = live(data, name)
+    stored = [encode_event(event) for event in driven.history]
+    history: list[HistoryEvent] = [decode_event(record) for record in stored]
+    assert history == driven.history
+    run = WorkflowRun(driven.definition, driven.instance_id)
+    run.replay(history)
+    assert run.is_complete == driven.run.is_complete
+    assert run.custom_status == driven.run.custom_status
+
+
+@given(data=st.data())
+def test_a_generator_asks_for_the_same_as_its_coroutine(data: st.DataObject) -> None:
+    pair = data.draw(
+        st.sampled_from([("chain", "chain_of_yields"), ("fan_out", "fan_out_of_yields")])
+    )
+    driven = live(data, pair[0])
+    twin = shapes.workflow_named(pair[1])
+    assert twin is not None
+    run = WorkflowRun(twin, driven.instance_id)
+    told = [action for fact in driven.facts for action in run.feed(fact)]
+    assert [type(action) for action in told] == [type(action) for action in driven.actions]
+    assert [a for a in told if isinstance(a, ScheduleTask)] == driven.asked(ScheduleTask)
