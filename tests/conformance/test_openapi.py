@@ -1,0 +1,109 @@
+"""The OpenAPI document: valid, complete, and true when requests are made up from it."""
+
+import asyncio
+import threading
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from openapi_spec_validator import validate
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from actorflow.server.app import HttpServer
+from actorflow.server.config import Settings
+from actorflow.server.http.instances import VISIBLE_STATUSES
+from actorflow.server.http.openapi import document
+from actorflow.server.http.openapi_schemas import ERROR_CODES
+from tests.fakes.fake_engine import FakeEngine, failure
+
+EXAMPLES_MAX = 20
+"""Requests an operation; some 40 operations take about half a minute."""
+
+NAMED_500_CODES = frozenset(ERROR_CODES) - {"ERROR", "ERR_ENGINE"}
+API = schemathesis.openapi.from_dict(document())
+
+
+def steer(case: "schemathesis.Case[Any]") -> None:
+    """Let three of four requests find an instance, and hold no answer back for long."""
+    instance_id = case.path_parameters.get("instanceID")
+    number = zlib.crc32(str(instance_id).encode())
+    if instance_id is not None and number % 4:
+        case.path_parameters["instanceID"] = VISIBLE_STATUSES[number % len(VISIBLE_STATUSES)].value
+    if case.path.endswith(("/wait", "/run")):
+        case.query["timeout"] = "1ms"
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """Serve a fake engine, with an instance in every status, from a thread of its own."""
+    ready: list[str] = []
+    is_ready = threading.Event()
+    loop = asyncio.new_event_loop()
+    stop = asyncio.Event()
+
+    async def serve() -> None:
+        engine = FakeEngine()
+        for status in VISIBLE_STATUSES:
+            await engine.start("order", instance_id=status.value)
+            await engine.move(status.value, status, failure=failure(stack="at line 3"))
+        async with HttpServer(engine, Settings(http_port=0)) as server:
+            ready.extend(server.urls)
+            is_ready.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    assert is_ready.wait(10)
+    yield ready[0]
+    loop.call_soon_threadsafe(stop.set)
+    thread.join(10)
+    loop.close()
+
+
+@pytest.mark.slow
+@API.parametrize()
+@settings(
+    max_examples=EXAMPLES_MAX,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+def test_answers_are_as_described(case: "schemathesis.Case[Any]", url: str) -> None:
+    steer(case)
+    response = case.call(base_url=url, timeout=10)
+    case.validate_response(
+        response,
+        checks=[status_code_conformance, content_type_conformance, response_schema_conformance],
+    )
+    if response.status_code >= 500:
+        assert response.json()["errorCode"] in NAMED_500_CODES
+        assert "Traceback" not in response.text
+
+
+def test_document_is_valid() -> None:
+    validate(document())
+
+
+def test_document_and_routes_are_the_same() -> None:
+    server = HttpServer(FakeEngine(), Settings())
+    served = {(route.method, route.path) for route in server.edge.router.routes}
+    described = {
+        (method.upper(), path) for path, item in document()["paths"].items() for method in item
+    }
+    assert served == described
+
+
+def test_path_parameters_are_described() -> None:
+    server = HttpServer(FakeEngine(), Settings())
+    for route in server.edge.router.routes:
+        operation = document()["paths"][route.path][route.method.lower()]
+        named = {item["name"] for item in operation.get("parameters", []) if item["in"] == "path"}
+        assert named == set(route.parameter_names), route.path
