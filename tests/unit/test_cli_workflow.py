@@ -207,7 +207,7 @@ def test_user_text_cannot_drive_the_terminal(server: ScriptedServer) -> None:
         "name": evil,
     }
     server.on(f"GET {ONE}/history", {"events": [event], "length": 1})
-    server.on(f"GET {ONE}/waiting", {"waiting": [{"kind": "event", "detail": evil}]})
+    server.on(f"GET {ONE}/waiting", WAITING | {"waiting": [{"kind": "event", "detail": evil}]})
     for arguments in (["get"], ["history"], ["history", "--full"], ["why"]):
         text = run(*arguments, "order-1").stdout
         assert "\x1b" not in text
@@ -239,7 +239,7 @@ def test_history_follows_pages_and_counts_from_the_first_event(server: ScriptedS
 
 def test_why_of_an_instance_that_waits_for_nothing(server: ScriptedServer) -> None:
     server.on(f"GET {ONE}/waiting", WAITING | {"waiting": []})
-    assert "waits for nothing" in run("why", "order-1").stdout
+    assert "waits for nothing: it is RUNNING" in run("why", "order-1").stdout
 
 
 def test_a_table_in_a_pipe_is_not_cut(server: ScriptedServer) -> None:

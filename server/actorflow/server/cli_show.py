@@ -30,6 +30,8 @@ STATUS_STYLES = {
     "SUSPENDED": "magenta",
     "STALLED": "bold red",
 }
+_EVENT_COLUMNS = frozenset({"type", "timestamp", "eventID"})
+_EVENT_IDS = frozenset({"executionID", "instanceID", "taskExecutionID"})
 _AGES = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
@@ -84,10 +86,12 @@ def print_instance(item: dict[str, Any], reasons: Sequence[dict[str, Any]]) -> N
     )  # fmt: skip
     _console().print(head, soft_wrap=True)
     failure = item.get("failure") or {}
+    ended = item.get("completedAt")
     lines = [
         ("created", _with_age(item.get("createdAt"), now_s)),
         ("starts at", item.get("scheduledStart")),
-        ("ended" if item.get("completedAt") else "updated", _with_age(_last_time(item), now_s)),
+        ("updated", "" if ended else _with_age(item.get("lastUpdatedAt"), now_s)),
+        ("ended", _with_age(ended, now_s) and f"{_with_age(ended, now_s)}, took {_took(item)}"),
         ("parent", item.get("parentInstanceID")),
         ("input", item.get("input")),
         ("status text", item.get("customStatus")),
@@ -103,10 +107,11 @@ def print_instance(item: dict[str, Any], reasons: Sequence[dict[str, Any]]) -> N
             )
 
 
-def print_reasons(instance_id: str, reasons: Sequence[dict[str, Any]]) -> None:
+def print_reasons(item: dict[str, Any], reasons: Sequence[dict[str, Any]]) -> None:
     """Print what an instance waits for."""
     if not reasons:
-        _console().print(Text(f"{plain(instance_id)} waits for nothing: it runs or has ended."))
+        text = f"{plain(str(item['instanceID']))} waits for nothing: it is "
+        _console().print(Text.assemble(text, status_text(item), "."), soft_wrap=True)
         return
     now_s = time.time()
     rows = [
@@ -127,8 +132,11 @@ def print_history(events: Sequence[dict[str, Any]], first_index: int, *, full: b
     start_s = _seconds(events[0].get("timestamp")) if events else 0.0
     rows = []
     for index, event in enumerate(events, first_index):
-        shown = {k: v for k, v in event.items() if k not in ("type", "timestamp", "eventID")}
-        detail = " ".join(f"{key}={_value(value)}" for key, value in shown.items())
+        detail = " ".join(
+            f"{key}={_value(value)}"
+            for key, value in event.items()
+            if key not in _EVENT_COLUMNS and (full or (value != "" and key not in _EVENT_IDS))
+        )
         after_s = _seconds(event.get("timestamp")) - start_s
         event_id = event.get("eventID", -1)
         rows.append(
@@ -151,7 +159,7 @@ def reason_text(reason: dict[str, Any], now_s: float) -> str:
     if reason.get("since"):
         text += f", for {age(reason['since'], now_s)}"
     if reason.get("due"):
-        text += f", until {_until(reason['due'], now_s)}"
+        text += f", at most until {_until(reason['due'], now_s)}"
     return text
 
 
@@ -193,12 +201,12 @@ def _status_style(column: int, cell: str) -> str:
     return STATUS_STYLES.get(cell, "") if column == 2 else ""
 
 
-def _last_time(item: dict[str, Any]) -> str | None:
-    return item.get("completedAt") or item.get("lastUpdatedAt")
+def _took(item: dict[str, Any]) -> str:
+    return f"{_seconds(item.get('completedAt')) - _seconds(item.get('createdAt')):.3g} s"
 
 
 def _with_age(at: str | None, now_s: float) -> str:
-    return f"{at} ({age(at, now_s)} ago)" if at else ""
+    return f"{at[:19]}Z ({age(at, now_s)} ago)" if at else ""
 
 
 def _until(at: str | None, now_s: float) -> str:

@@ -142,16 +142,17 @@ def _show_instance(client: Client, item: dict[str, Any], *, as_json: bool) -> No
         return
     from actorflow.server.cli_show import print_instance  # noqa: PLC0415 -- heavy
 
-    print_instance(item, _reasons(client, item["instanceID"]) if _is_open(item) else [])
+    reasons = _waiting(client, item["instanceID"])["waiting"] if _is_open(item) else []
+    print_instance(item, reasons)
 
 
 def _is_open(item: dict[str, Any]) -> bool:
     return item["status"] not in _TERMINAL
 
 
-def _reasons(client: Client, instance_id: str) -> list[dict[str, Any]]:
-    reasons: list[dict[str, Any]] = client.get(_path(instance_id, "waiting"))["waiting"]
-    return reasons
+def _waiting(client: Client, instance_id: str) -> dict[str, Any]:
+    answer: dict[str, Any] = client.get(_path(instance_id, "waiting"))
+    return answer
 
 
 @workflow.command(name="list")
@@ -223,13 +224,13 @@ def history(client: Client, *, instance_id: str, full: bool, as_json: bool) -> N
 @_connected
 def why(client: Client, *, instance_id: str, as_json: bool) -> None:
     """Say what an instance waits for."""
-    reasons = _reasons(client, instance_id)
+    answer = _waiting(client, instance_id)
     if as_json:
-        _print_json({"instanceID": instance_id, "waiting": reasons})
+        _print_json(answer)
         return
     from actorflow.server.cli_show import print_reasons  # noqa: PLC0415 -- heavy
 
-    print_reasons(instance_id, reasons)
+    print_reasons(answer, answer["waiting"])
 
 
 @workflow.command(name="raise")
@@ -326,21 +327,22 @@ def _wait_for_end(client: Client, instance_id: str, timeout_s: float | None) -> 
     started_s = time.monotonic()
     with progress(f"waiting for {instance_id}") as show:
         while True:
-            spent_s = time.monotonic() - started_s
-            left_s = POLL_S if timeout_s is None else min(POLL_S, timeout_s - spent_s)
-            item: dict[str, Any] = client.get(path, timeout=f"{max(left_s, 0):.3f}s")
+            left_s = POLL_S
+            if timeout_s is not None:
+                left_s = min(POLL_S, max(0.0, timeout_s - (time.monotonic() - started_s)))
+            item: dict[str, Any] = client.get(path, timeout=f"{left_s:.3f}s")
             if not _is_open(item):
                 return item
-            if timeout_s is not None and time.monotonic() - started_s >= timeout_s:
+            spent_s = time.monotonic() - started_s
+            if timeout_s is not None and spent_s >= timeout_s:
                 raise CliError(
                     f"{instance_id} is still {item['status']} after {timeout_s:g} s",
                     f"see `actorflow workflow why {instance_id}`",
                     Exit.TIMEOUT,
                 )
-            why_text = "; ".join(
-                reason_text(r, time.time()) for r in _reasons(client, instance_id)[:3]
-            )
-            show(f"{instance_id} {item['status']}, {spent_s:.0f} s: {why_text}")
+            reasons = _waiting(client, instance_id)["waiting"][:3]
+            why_text = "; ".join(reason_text(reason, time.time()) for reason in reasons)
+            show(f"{instance_id} {item['status']} after {spent_s:.0f} s: {why_text}")
 
 
 @workflow.command()
