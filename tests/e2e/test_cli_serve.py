@@ -175,6 +175,8 @@ def test_it_says_what_it_serves_and_drains_on_a_signal(serve: Serve, tmp_path: P
         "urls": [server.url],
     }
     server.err.wait_for("Workflows: OrderProcessingWorkflow. Activities: NotifyActivity")
+    # The README kills it by this file.
+    assert (tmp_path / "actorflow.db-lock").read_text().strip() == str(server.process.pid)
     assert server.end() == 0
     assert [line for line in server.err.all if "Stopp" in line] == [
         "Stopping (SIGTERM): at most 5 s for what runs; Ctrl-C again leaves at once.",

@@ -67,6 +67,14 @@ def test_top_level_help_documents_the_exit_codes() -> None:
         assert f"{code.value} " in text
 
 
+def test_the_readme_names_every_setting_and_exit_code() -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    for option in OPTIONS:
+        assert f"`{option.flag}`" in text
+    for code in Exit:
+        assert f"{code.value} " in text.partition("Exit codes:")[2]
+
+
 def test_version() -> None:
     assert run("--version").output.startswith("actorflow ")
 
