@@ -23,6 +23,9 @@ _BUSY = (
 LINGER_S = 2.0
 """How long unread body bytes are read and thrown away, so that the client sees the answer."""
 
+REFUSED_S = 0.5
+"""How long a refused connection stays open, so that the client sees the answer."""
+
 HEADERS_MAX = 128
 
 
@@ -100,14 +103,13 @@ class EdgeProtocol(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or refuse it when there are too many that work."""
-        is_full = len(self._server.connections) >= self._limits.connections
+        count = len(self._server.connections)
+        has_room = count < self._limits.connections or self._server.make_room()
         super().connection_made(transport)
-        if is_full and not self._server.make_room():
-            assert isinstance(transport, asyncio.Transport)
-            transport.write(_BUSY)
-            self.force_close()
-            return
         self._start_header_timer()
+        if not has_room:
+            assert isinstance(transport, asyncio.Transport)
+            self._refuse(transport, at_once=count >= 2 * self._limits.connections)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Wake whoever holds back an answer to this client."""
@@ -142,6 +144,15 @@ class EdgeProtocol(web.RequestHandler):
             response = respond.text("500 Internal Server Error", 500)
         response.force_close()
         return response
+
+    def _refuse(self, transport: asyncio.Transport, *, at_once: bool) -> None:
+        """Answer 503. Closing at once would take the answer back, once the request arrives."""
+        if at_once:
+            self.force_close()
+            return
+        transport.write(_BUSY)
+        self.close()  # from here on, received bytes are thrown away
+        asyncio.get_running_loop().call_later(REFUSED_S, self.force_close)
 
     def _start_header_timer(self) -> None:
         loop = asyncio.get_running_loop()
