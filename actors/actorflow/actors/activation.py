@@ -48,9 +48,9 @@ _NEXT: dict[ActivationState, frozenset[ActivationState]] = {
 class Activation:
     """The one live copy of an actor on its owner.
 
-    `number` is 0 while nothing of the actor is stored. `last_seq` is the commit that holds its newest
-    turn: the activation may leave memory only after that commit. A parked activation (IDLE) holds no
-    queue and no task.
+    `number` is 0 while nothing of the actor is stored. `last_seq` is the commit that holds its
+    newest turn: the activation may leave memory only after that commit. A parked activation (IDLE)
+    holds no queue and no task.
     """
 
     __slots__ = (

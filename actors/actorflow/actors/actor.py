@@ -28,7 +28,8 @@ class TurnActor(Protocol):
         ...
 
     def receive(self, effects: Effects, message: Message) -> bytes | Awaitable[bytes]:
-        """Handle one message: change memory, say in `effects` what to store and send, return the answer.
+        """Handle one message: change memory, say in `effects` what to store and send, return the
+        answer.
 
         Either returns the answer, or an awaitable when the turn must wait for something. When it
         raises, the effects are dropped, and the actor object too: it is built again from what is
@@ -45,7 +46,9 @@ class Delivery(Protocol):
     """One durable message given to a worker type. It comes again until `complete` has committed."""
 
     @property
-    def message(self) -> Message: ...
+    def message(self) -> Message:
+        """The message, as it was sent."""
+        ...
 
     def complete(self, sends: list[tuple[ActorId, str, bytes]]) -> None:
         """Consume the message and send these, atomically. Ignored when the partition was lost."""
@@ -56,10 +59,14 @@ class ActorServices(Protocol):
     """What the runtime offers to a live actor besides the effects of its turn."""
 
     @property
-    def clock(self) -> Clock: ...
+    def clock(self) -> Clock:
+        """The time source."""
+        ...
 
     @property
-    def ids(self) -> IdSource: ...
+    def ids(self) -> IdSource:
+        """The source of random values."""
+        ...
 
     async def call_from(
         self, caller: Message, target: ActorId, method: str, payload: bytes, *, timeout_s: float
@@ -82,7 +89,9 @@ class ActorServices(Protocol):
 class TimerHandle(Protocol):
     """A pending volatile timer."""
 
-    def cancel(self) -> None: ...
+    def cancel(self) -> None:
+        """Stop it; harmless when it has fired."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +99,8 @@ class ActorType:
     """Actors with state: activated on the first message, one turn at a time.
 
     `activate` builds the live object from what is committed (None: nothing is). It may raise
-    CorruptError: the actor is then out of service, its data is kept, others go on. `with_log` asks for
-    the log in the record.
+    CorruptError: the actor is then out of service, its data is kept, others go on. `with_log` asks
+    for the log in the record.
     """
 
     name: str

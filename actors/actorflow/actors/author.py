@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine, Iterator, MutableMapping
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, get_type_hints
 
 from actorflow.actors.actor import ActorType
@@ -39,9 +39,9 @@ class Actor:
 
     A public `async def` method with at most one argument besides `self` can be called by its name;
     the argument and the result are JSON values, dataclasses or other types that `msgspec` converts.
-    There is no `__init__` to write: set defaults in `on_activate`. Turns of one actor never overlap,
-    also not while one awaits something. Keep what must last in `state`; other attributes live only
-    as long as the activation, and are gone after a turn that raised.
+    There is no `__init__` to write: set defaults in `on_activate`. Turns of one actor never
+    overlap, also not while one awaits something. Keep what must last in `state`; other attributes
+    live only as long as the activation, and are gone after a turn that raised.
 
     Class attribute `actor_type` overrides the type name (default: the class name).
     """
@@ -145,7 +145,8 @@ class State(MutableMapping[str, Any]):
 
 
 class Reminders:
-    """Wake-ups that survive a crash. Each calls `on_reminder(name, data)` of this actor as a turn."""
+    """Wake-ups that survive a crash. Each calls `on_reminder(name, data)` of this actor as a
+    turn."""
 
     def __init__(self, host: _Host) -> None:
         self._host = host
@@ -170,7 +171,7 @@ class Reminders:
         if isinstance(due, datetime):
             if due.tzinfo is None:
                 raise UsageError("a reminder's due time needs a time zone, such as timezone.utc")
-            due_ms = int(due.astimezone(timezone.utc).timestamp() * 1_000)
+            due_ms = int(due.astimezone(UTC).timestamp() * 1_000)
         else:
             due_ms = now_ms + max(0, int(due.total_seconds() * 1_000))
         period_ms = int(period.total_seconds() * 1_000) if period is not None else 0
@@ -239,8 +240,8 @@ class _Host:
         """Return the effects of the running turn."""
         if self._effects is None:
             raise UsageError(
-                f"{self.actor_id}: state, reminders and send work only inside a turn, that is, while "
-                "a method of the actor runs; a task that outlives its turn cannot use them"
+                f"{self.actor_id}: state, reminders and send work only inside a turn, that is, "
+                "while a method of the actor runs; a task that outlives its turn cannot use them"
             )
         return self._effects
 
@@ -290,7 +291,7 @@ class _Host:
         for name, value in self._actor.state.changed():
             effects.put_field(name, value)
             self.stored[name] = value
-        if not self._exists and (effects.writes() or effects.sends):
+        if not self._exists and (effects.writes() or effects.sends is not None):
             now_ms = self.services.clock.now_ns() // 1_000_000
             effects.set_summary(Summary("", "", now_ms, now_ms, b""))
             self._exists = True
@@ -302,7 +303,7 @@ def authored_type(cls: type[Actor]) -> ActorType:
     Raises:
         UsageError: not a subclass of `Actor`, or a public method that cannot be called by name.
     """
-    if not (isinstance(cls, type) and issubclass(cls, Actor)):
+    if not issubclass(cls, Actor):
         raise UsageError(f"{cls!r} is not a subclass of Actor")
     methods = {
         name: _method_of(cls, name, function)
@@ -320,8 +321,8 @@ def _method_of(cls: type[Actor], name: str, function: Any) -> _Method:
     parameters = list(inspect.signature(function).parameters.values())[1:]
     if len(parameters) > 1:
         raise UsageError(
-            f"{cls.__name__}.{name} takes {len(parameters)} arguments; an actor method takes at most "
-            "one, for example a dataclass"
+            f"{cls.__name__}.{name} takes {len(parameters)} arguments; an actor method takes at "
+            "most one, for example a dataclass"
         )
     if not parameters:
         return _Method(function, takes_argument=False, needs_argument=False, argument_type=None)

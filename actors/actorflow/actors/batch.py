@@ -2,7 +2,8 @@
 
 A message that is sent and consumed within one batch leaves no trace in the store; what is still on
 its way when the batch closes becomes a row. Nothing in a batch has happened until its commit is
-answered with OK or ALREADY; then `Partition` releases its replies, deliveries, reminders and notices.
+answered with OK or ALREADY; then `Partition` releases its replies, deliveries, reminders and
+notices.
 """
 
 from __future__ import annotations

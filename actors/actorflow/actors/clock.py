@@ -30,6 +30,7 @@ class SystemClock:
     """The machine's clock."""
 
     def now_ns(self) -> int:
+        """See `Clock`."""
         return time.time_ns()
 
 
@@ -37,7 +38,9 @@ class SystemIds:
     """The machine's randomness."""
 
     def uuid(self) -> str:
+        """See `IdSource`."""
         return str(uuid.uuid4())
 
     def jitter(self) -> float:
+        """See `IdSource`."""
         return random.random()  # noqa: S311 -- spreads retries, guards nothing

@@ -120,4 +120,4 @@ class Committer:
                 extra={"partition": self._partition, "cause": str(error)},
             )
         self.trouble = str(error) or type(error).__name__
-        await asyncio.sleep(pause_s * (0.5 + self._env.ids.jitter()))
+        await asyncio.sleep(pause_s * (0.5 + self._env.ids.jitter()))  # noqa: TID251 -- back-off

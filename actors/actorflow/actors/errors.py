@@ -38,7 +38,8 @@ class UnknownActorTypeError(UsageError):
 
     def __init__(self, actor_type: str, known: list[str]) -> None:
         super().__init__(
-            f"no actor type {actor_type!r} is registered; registered types: {', '.join(known) or 'none'}"
+            f"no actor type {actor_type!r} is registered; registered types: "
+            f"{', '.join(known) or 'none'}"
         )
 
 
@@ -49,8 +50,8 @@ class UnknownMethodError(UsageError):
 
     def __init__(self, actor_type: str, method: str) -> None:
         super().__init__(
-            f"actor type {actor_type!r} has no method {method!r}; a callable method is an `async def` "
-            "on the actor class whose name does not start with an underscore"
+            f"actor type {actor_type!r} has no method {method!r}; a callable method is an "
+            "`async def` on the actor class whose name does not start with an underscore"
         )
 
 

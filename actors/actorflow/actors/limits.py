@@ -8,7 +8,8 @@ class Limits:
     """Bounds of one runtime. A refused call names the limit and leaves nothing behind."""
 
     payload_bytes: int = 4 * 1024 * 1024
-    """One message payload, state value or log entry; the body limit of the HTTP edge is the same."""
+    """One message payload, state value or log entry; the body limit of the HTTP edge is the
+    same."""
 
     mailbox_messages: int = 1_000
     """Calls that wait for one actor; the next one from outside is refused as overloaded."""
@@ -26,8 +27,8 @@ class Limits:
     """Payload bytes in one commit, one oversized turn aside."""
 
     chain_depth: int = 8
-    """Messages that may follow from each other inside one batch, so that two actors which answer each
-    other cannot hold a batch open."""
+    """Messages that may follow from each other inside one batch, so that two actors which answer
+    each other cannot hold a batch open."""
 
     call_depth: int = 32
     """Actors that may wait for each other in one chain of calls."""
@@ -58,4 +59,5 @@ class Limits:
 
 
 ACTIVATION_OVERHEAD_BYTES = 2_048
-"""What a live actor costs besides its payload, for the memory budget. Measured: `bench/ idle-10k`."""
+"""What a live actor costs besides its payload, for the memory budget. Measured: `bench/
+idle-10k`."""

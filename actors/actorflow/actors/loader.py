@@ -1,4 +1,5 @@
-"""Group load: while one read is under way, the actors that are wanted next collect for the next one."""
+"""Group load: while one read is under way, the actors that are wanted next collect for the next
+one."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ class Loader:
         partition: int,
         *,
         spawn: Callable[[Coroutine[object, object, None], str], object],
-        loaded: Callable[[Activation, ActorRecord | None | CorruptError], None],
+        loaded: Callable[[Activation, ActorRecord | CorruptError | None], None],
         trouble: Callable[[StoreUnavailableError], Awaitable[None]],
     ) -> None:
         self._store = store
@@ -73,7 +74,7 @@ class Loader:
 
     async def _read(
         self, group: list[Activation], *, with_log: bool, life: int
-    ) -> list[ActorRecord | None | CorruptError]:
+    ) -> list[ActorRecord | CorruptError | None]:
         ids = [activation.actor_id for activation in group]
         while life == self._life:
             try:

@@ -13,17 +13,25 @@ if TYPE_CHECKING:
 class ReplySlot(Protocol):
     """Where the answer to a call goes; an asyncio future fits."""
 
-    def done(self) -> bool: ...
-    def set_result(self, result: bytes, /) -> None: ...
-    def set_exception(self, exception: BaseException, /) -> None: ...
+    def done(self) -> bool:
+        """Whether nobody waits any more."""
+        ...
+
+    def set_result(self, result: bytes, /) -> None:
+        """Give the answer."""
+        ...
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        """Give an error."""
+        ...
 
 
 class Message:
     """A method call on its way to an actor.
 
-    `id` is 0 for a volatile message (a caller waits for it and will notice a crash); any other id is
-    that of its durable row. `reminder` is the reminder that caused it. `chain` lists the actors that
-    wait for the answer, `depth` counts messages that follow from each other inside one batch.
+    `id` is 0 for a volatile message (a caller waits for it and will notice a crash); any other id
+    is that of its durable row. `reminder` is the reminder that caused it. `chain` lists the actors
+    that wait for the answer, `depth` counts messages that follow from each other inside one batch.
     """
 
     __slots__ = (
@@ -40,7 +48,7 @@ class Message:
         "target",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- one slot each
         self,
         target: ActorId,
         method: str,

@@ -2,17 +2,17 @@
 
     admit -> mailbox -> turn -> open batch -> commit -> release
 
-Everything up to the batch is memory of this process and may be dropped at any moment; everything that
-others can see happens in `_released`, after the store has answered. If the store refuses a commit
-(fenced, or its sequence is not ours), the whole memory of the partition is dropped and read again:
-there is no partial rollback. The rules are in ARCHITECTURE.md, "The commit rule".
+Everything up to the batch is memory of this process and may be dropped at any moment; everything
+that others can see happens in `_released`, after the store has answered. If the store refuses a
+commit (fenced, or its sequence is not ours), the whole memory of the partition is dropped and read
+again: there is no partial rollback. The rules are in ARCHITECTURE.md, "The commit rule".
 
 Concurrency: all methods run on the event loop of the runtime; none is thread-safe.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -23,26 +23,21 @@ from actorflow.actors.delivery import WorkDelivery
 from actorflow.actors.effects import Effects
 from actorflow.actors.errors import (
     ActorflowError,
-    CorruptError,
     NotOwnerError,
     OverloadedError,
     StoppingError,
     StoreUnavailableError,
 )
-from actorflow.actors.failures import TurnFailures
-from actorflow.actors.limits import ACTIVATION_OVERHEAD_BYTES
-from actorflow.actors.loader import Loader
 from actorflow.actors.message import Message, message_of_row
 from actorflow.actors.reminders import Armed, ReminderIndex, next_occurrence
+from actorflow.actors.roster import Roster
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Awaitable, Iterable
 
-    from actorflow.actors.actor import TurnActor
     from actorflow.actors.address import ActorId
     from actorflow.actors.environment import Environment
-    from actorflow.actors.ports import Acquired, ActorRecord, DueReminder, Lease, Recovery, Reminder
+    from actorflow.actors.ports import Acquired, DueReminder, Lease, Recovery, Reminder
 
 TURNS_PER_VISIT = 32
 """Turns that an actor with a full mailbox runs before the next actor is served."""
@@ -68,25 +63,19 @@ class Partition:
         self.life = 0
         self._env = env
         self._limits = env.limits
-        self._activations: OrderedDict[ActorId, Activation] = OrderedDict()
-        self._ready: deque[Activation] = deque()
         self._completed: deque[tuple[Message, list[tuple[ActorId, str, bytes]]]] = deque()
         self._delivering: set[int] = set()
         self._drain_scheduled = False
-        self._long_turns = 0
         self._next_number = 1
         self._next_message_id = 1
-        self._queued_bytes = 0
-        self._live_bytes = 0
         self._batch = Batch(1)
         self._reminders = ReminderIndex(env.loop, env.clock, self._remind)
         self._committer = Committer(index, env, released=self._released, lost=self._lost)
-        self._failures = TurnFailures(env, self._reload)
-        self._loader = Loader(
-            env.store,
+        self._roster = Roster(
             index,
-            spawn=env.host.spawn,
-            loaded=self._loaded,
+            env,
+            wake=self._schedule_drain,
+            park=self._park,
             trouble=self._committer.wait_out_trouble,
         )
 
@@ -107,7 +96,8 @@ class Partition:
                 self._deliver(message_of_row(row))
 
     def widen_reminders(self, horizon_ms: int) -> int:
-        """From now on keep reminders due before `horizon_ms`; `add_reminders` brings the stored ones.
+        """From now on keep reminders due before `horizon_ms`; `add_reminders` brings the stored
+        ones.
 
         Returns: the horizon until now.
         """
@@ -125,11 +115,11 @@ class Partition:
     def is_quiet(self) -> bool:
         """Whether no turn runs or waits and everything is committed."""
         return (
-            not self._ready
+            not self._roster.ready
+            and not self._roster.running
             and not self._completed
             and not self._batch.turns
             and self._committer.in_flight is None
-            and not self._long_turns
         )
 
     def close(self, error: ActorflowError) -> None:
@@ -137,34 +127,22 @@ class Partition:
         self.life += 1
         self.state = PartitionState.CLOSED
         self._committer.stop()
-        self._loader.stop()
-        self._failures.stop()
         self._reminders.clear()
         for batch in (self._committer.in_flight, self._batch):
             if batch is not None:
                 batch.refuse_all(error)
-        for activation in list(self._activations.values()):
-            self._drop(activation, error)
-        self._activations.clear()
-        self._ready.clear()
+        self._roster.clear(error)
         self._completed.clear()
         self._delivering.clear()
-        self._long_turns = 0
-        self._queued_bytes = 0
-        self._live_bytes = 0
+
+    def evict_idle(self) -> int:
+        """See `Roster.evict_idle`."""
+        return self._roster.evict_idle(self._committer.committed_seq)
 
     def _lost(self, error: ActorflowError) -> None:
         """The store refused a commit: nothing in memory can be trusted any more."""
         self.close(error)
         self._env.host.partition_lost(self.index, error)
-
-    def _drop(self, activation: Activation, error: ActorflowError) -> None:
-        if activation.task is not None:
-            activation.task.cancel()
-            activation.task = None
-        while activation.mailbox is not None:
-            activation.dequeue().refuse(error)
-        activation.forget_actor()
 
     # ---- messages in ---------------------------------------------------------------------------
 
@@ -176,7 +154,11 @@ class Partition:
             OverloadedError: the actor's mailbox or the partition is full.
         """
         self._check_door(message.target)
-        self.enqueue(message)
+        self._roster.enqueue(message)
+
+    def admit_internal(self, message: Message) -> None:
+        """Take a call from a turn that runs here: it was admitted as a part of that turn."""
+        self._roster.enqueue(message)
 
     def _check_door(self, target: ActorId) -> None:
         if self.state is not PartitionState.OPEN:
@@ -188,41 +170,25 @@ class Partition:
                 f"the store does not take commits now: {self._committer.trouble}", written=False
             )
         limits = self._limits
-        activation = self._activations.get(target)
+        activation = self._roster.find(target)
         if activation is not None and activation.mailbox is not None:
             if len(activation.mailbox) >= limits.mailbox_messages:
                 self._overloaded(f"the mailbox of {target}", limits.mailbox_messages)
             if activation.mailbox_bytes >= limits.mailbox_bytes:
                 self._overloaded(f"the mailbox (bytes) of {target}", limits.mailbox_bytes)
-        if self._queued_bytes + self._batch.size_bytes >= limits.partition_bytes:
+        if self._roster.queued_bytes + self._batch.size_bytes >= limits.partition_bytes:
             self._overloaded(f"partition {self.index} (bytes)", limits.partition_bytes)
 
     def _overloaded(self, queue: str, limit: int) -> None:
         self._env.counters.overloads += 1
         raise OverloadedError(queue, limit)
 
-    def enqueue(self, message: Message) -> None:
-        """Put a message into its actor's mailbox, activating the actor if need be."""
-        activation = self._activations.get(message.target)
-        if activation is None:
-            actor_type = self._env.actor_types[message.target.type]
-            activation = Activation(message.target, actor_type)
-            self._activations[message.target] = activation
-            self._loader.want(activation)
-        elif activation.state is ActivationState.BROKEN:
-            self._set_aside(activation, message)
-            return
-        activation.enqueue(message)
-        self._queued_bytes += len(message.payload)
-        if activation.state is ActivationState.IDLE:
-            self._make_ready(activation)
-
     def _deliver(self, message: Message) -> None:
         """Hand over a message whose row is committed."""
         worker = self._env.worker_types.get(message.target.type)
         if worker is None:
             message.depth = 0
-            self.enqueue(message)
+            self._roster.enqueue(message)
             return
         self._delivering.add(message.id)
         worker.deliver(WorkDelivery(self, message, self.life))
@@ -241,27 +207,6 @@ class Partition:
         self._batch.answers.append((receipt, b"", None))
         self._schedule_drain()
 
-    def set_timer(
-        self, actor: ActorId, method: str, payload: bytes, delay_s: float
-    ) -> asyncio.TimerHandle:
-        """Send a live actor a volatile message after `delay_s`; see `actor.ActorServices`."""
-        life = self.life
-        activation = self._activations[actor]
-        activation.timers += 1
-
-        def fire() -> None:
-            if life == self.life and self._activations.get(actor) is activation:
-                activation.timers -= 1
-                self.enqueue(Message(actor, method, payload))
-
-        return self._env.loop.call_later(delay_s, fire)
-
-    def timer_cancelled(self, actor: ActorId) -> None:
-        """A timer that had not fired was cancelled: it no longer keeps the actor in memory."""
-        activation = self._activations.get(actor)
-        if activation is not None and activation.timers:
-            activation.timers -= 1
-
     def complete_delivery(
         self, message: Message, sends: list[tuple[ActorId, str, bytes]], life: int
     ) -> None:
@@ -275,99 +220,7 @@ class Partition:
         self._env.counters.reminders_fired += 1
         message = Message(armed.actor, REMIND, armed.reminder.payload)
         message.reminder = armed.reminder
-        self.enqueue(message)
-
-    # ---- activation and eviction ---------------------------------------------------------------
-
-    def _loaded(self, activation: Activation, record: ActorRecord | CorruptError | None) -> None:
-        if self._activations.get(activation.actor_id) is not activation:
-            return
-        try:
-            if isinstance(record, CorruptError):
-                raise record
-            activation.actor = activation.actor_type.activate(
-                activation.actor_id, record, self._env.services
-            )
-        except Exception as error:  # noqa: BLE001 -- one actor's bad data must not hurt the others
-            self._break(activation, error)
-            return
-        self._env.counters.activations += 1
-        activation.number = record.number if record is not None else 0
-        activation.log_length = record.log_length if record is not None else 0
-        self._weigh(activation, activation.actor)
-        if activation.mailbox is not None:
-            self._make_ready(activation)
-        else:
-            self._make_idle(activation)
-
-    def _break(self, activation: Activation, error: Exception) -> None:
-        activation.move(ActivationState.BROKEN)
-        activation.problem = self._failures.broken(activation.actor_id, error)
-        while activation.mailbox is not None:
-            self._set_aside(activation, self._take(activation))
-
-    def _set_aside(self, activation: Activation, message: Message) -> None:
-        """A message for an actor that cannot be activated: refuse it, or keep it as a parked row."""
-        problem = activation.problem or CorruptError(f"{activation.actor_id} cannot be activated")
-        message.refuse(problem)
-        if message.id:
-            self._park(message, str(problem))
-
-    def _reload(self, activation: Activation) -> None:
-        if self._activations.get(activation.actor_id) is activation:
-            activation.move(ActivationState.LOADING)
-            self._loader.want(activation)
-
-    def _make_ready(self, activation: Activation) -> None:
-        activation.move(ActivationState.READY)
-        self._ready.append(activation)
-        self._schedule_drain()
-
-    def _make_idle(self, activation: Activation) -> None:
-        activation.move(ActivationState.IDLE)
-        activation.idle_since_s = self._env.loop.time()
-        self._activations.move_to_end(activation.actor_id)
-
-    def _weigh(self, activation: Activation, actor: TurnActor) -> None:
-        weight_bytes = ACTIVATION_OVERHEAD_BYTES + actor.weight_bytes
-        self._live_bytes += weight_bytes - activation.weight_bytes
-        activation.weight_bytes = weight_bytes
-
-    def evict_idle(self) -> int:
-        """Drop actors that were idle too long, and the longest idle ones above the memory budget.
-
-        Returns: how many. An actor whose newest turn is not committed stays, whatever the budget.
-        """
-        idle_before_s = self._env.loop.time() - self._limits.idle_ttl_s
-        evicted: list[Activation] = []
-        for activation in self._activations.values():
-            if activation.state not in (ActivationState.IDLE, ActivationState.BROKEN):
-                continue
-            over_budget = self._live_bytes > self._limits.memory_budget_bytes
-            if activation.idle_since_s > idle_before_s and not over_budget:
-                break
-            if activation.last_seq <= self._committer.committed_seq and not activation.timers:
-                self._live_bytes -= activation.weight_bytes
-                evicted.append(activation)
-        for activation in evicted:
-            self._evict(activation)
-        return len(evicted)
-
-    def _evict(self, activation: Activation) -> None:
-        del self._activations[activation.actor_id]
-        activation.forget_actor()
-        self._env.counters.evictions += 1
-
-    def _retire(self, actor: ActorId, committed_seq: int) -> None:
-        activation = self._activations.get(actor)
-        if (
-            activation is not None
-            and activation.state is ActivationState.IDLE
-            and activation.last_seq <= committed_seq
-            and not activation.timers
-        ):
-            self._live_bytes -= activation.weight_bytes
-            self._evict(activation)
+        self._roster.enqueue(message)
 
     # ---- turns ---------------------------------------------------------------------------------
 
@@ -381,7 +234,7 @@ class Partition:
         self._drain_scheduled = False
         if self.state is PartitionState.CLOSED:
             return
-        batch, ready, completed = self._batch, self._ready, self._completed
+        batch, ready, completed = self._batch, self._roster.ready, self._completed
         turns, size_bytes = self._limits.batch_turns, self._limits.batch_bytes
         while not batch.is_full(turns, size_bytes):
             if ready:
@@ -396,22 +249,17 @@ class Partition:
             if ready or completed:
                 self._schedule_drain()
 
-    def _take(self, activation: Activation) -> Message:
-        message = activation.dequeue()
-        self._queued_bytes -= len(message.payload)
-        return message
-
     def _visit(self, activation: Activation) -> None:
         """Run a few turns of one actor, then let others come first."""
         for _ in range(TURNS_PER_VISIT):
             self._turn(activation)
             if activation.mailbox is None or activation.state is not ActivationState.READY:
                 break
-        self._rest(activation)
+        self._roster.rest(activation)
 
     def _turn(self, activation: Activation) -> None:
         """Give the oldest message to the actor."""
-        message = self._take(activation)
+        message = self._roster.take(activation)
         reminder = message.reminder
         if reminder is not None and not self._reminders.is_armed(activation.number, reminder):
             return  # cancelled or replaced after it fired
@@ -426,12 +274,9 @@ class Partition:
         if type(answer) is bytes:
             self._turn_ended(activation, message, effects, answer)
         else:
-            activation.move(ActivationState.RUNNING)
-            self._long_turns += 1
-            activation.task = self._env.host.spawn(
-                self._long_turn(activation, message, effects, answer),  # type: ignore[arg-type]  # not bytes, so awaitable
-                f"turn-{activation.actor_id}",
-            )
+            work = self._long_turn(activation, message, effects, answer)  # type: ignore[arg-type]  # not bytes, so awaitable
+            task = self._env.host.spawn(work, f"turn-{activation.actor_id}")
+            self._roster.begin_long_turn(activation, task)
 
     async def _long_turn(
         self,
@@ -445,15 +290,13 @@ class Partition:
             result = await answer
         except Exception as error:  # noqa: BLE001 -- the turn loop: a raising turn is dropped whole
             if life == self.life:
-                self._long_turns -= 1
-                activation.task = None
+                self._roster.end_long_turn(activation)
                 self._turn_failed(activation, message, error)
             return
         if life == self.life:
-            self._long_turns -= 1
-            activation.task = None
+            self._roster.end_long_turn(activation)
             self._turn_ended(activation, message, effects, result)
-            self._rest(activation)
+            self._roster.rest(activation)
             self._schedule_drain()
 
     def _turn_ended(
@@ -543,7 +386,7 @@ class Partition:
             batch.deferred.add(message.target)
             batch.deliveries.append(message)
         else:
-            self.enqueue(message)
+            self._roster.enqueue(message)
 
     def _complete(self, message: Message, sends: list[tuple[ActorId, str, bytes]]) -> None:
         self._batch.consume(message.id)
@@ -565,33 +408,18 @@ class Partition:
             holder = in_flight
         holder.answers.append((message, answer, problem))
 
-    def _rest(self, activation: Activation) -> None:
-        """After a turn: back into the queue, or idle. A turn that goes on or has failed decides later."""
-        if activation.state is ActivationState.RUNNING and activation.task is None:
-            activation.move(ActivationState.READY)
-        if activation.state is not ActivationState.READY:
-            return
-        self._weigh(activation, activation.live_actor())
-        if activation.mailbox is not None:
-            self._ready.append(activation)
-        else:
-            self._make_idle(activation)
-
     def _turn_failed(self, activation: Activation, message: Message, error: Exception) -> None:
         """Drop the turn and the live object; try a durable message again, later, then park it."""
         self._env.counters.failed_turns += 1
-        activation.forget_actor()
         activation.move(ActivationState.STALE)
-        verdict = self._failures.judge(activation.actor_id, message, error)
+        verdict = self._roster.failures.judge(activation.actor_id, message, error)
         message.refuse(verdict.answer)
         if verdict.park:
             self._park(message, verdict.reason)
             activation.last_seq = self._batch.seq
         elif message.id or message.reminder is not None:
-            activation.enqueue_first(message)
-            self._queued_bytes += len(message.payload)
-        self._failures.reload_after_commit(activation, verdict.pause_s)
-        self._failures.committed(self._committer.committed_seq)
+            self._roster.put_back(activation, message)
+        self._roster.discard(activation, verdict.pause_s, self._committer.committed_seq)
 
     def _park(self, message: Message, reason: str) -> None:
         self._env.counters.parked_messages += 1
@@ -615,8 +443,8 @@ class Partition:
                 if actor in watched:
                     self._env.host.notice(actor, summary)
         for actor in batch.retired:
-            self._retire(actor, batch.seq)
-        self._failures.committed(batch.seq)
+            self._roster.retire(actor, batch.seq)
+        self._roster.failures.committed(batch.seq)
         self._schedule_drain()
 
     # ---- what others may know ------------------------------------------------------------------
@@ -626,9 +454,10 @@ class Partition:
         """The present ownership, or the last one."""
         return self._committer.lease
 
-    def time(self) -> float:
-        """Monotonic seconds of the runtime's loop."""
-        return self._env.loop.time()
+    @property
+    def roster(self) -> Roster:
+        """The live actors."""
+        return self._roster
 
     @property
     def trouble(self) -> str:
@@ -638,10 +467,10 @@ class Partition:
     def gauges(self) -> dict[str, int]:
         """Present sizes, for metrics."""
         return {
-            "live_actors": len(self._activations),
-            "live_bytes": self._live_bytes,
-            "ready_actors": len(self._ready),
-            "queued_bytes": self._queued_bytes,
+            "live_actors": len(self._roster),
+            "live_bytes": self._roster.live_bytes,
+            "ready_actors": len(self._roster.ready),
+            "queued_bytes": self._roster.queued_bytes,
             "armed_reminders": self._reminders.count,
             "pending_deliveries": len(self._delivering),
         }

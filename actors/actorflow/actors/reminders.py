@@ -27,7 +27,8 @@ class Armed(NamedTuple):
 
 
 def next_occurrence(reminder: Reminder, now_ms: int) -> Reminder:
-    """Return the next firing of a periodic reminder: missed periods are skipped, not made up for."""
+    """Return the next firing of a periodic reminder: missed periods are skipped, not made up
+    for."""
     missed = max(0, now_ms - reminder.due_ms) // reminder.period_ms
     return reminder._replace(due_ms=reminder.due_ms + (missed + 1) * reminder.period_ms)
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Sequence
 
     from actorflow.actors.ports import ActorRecord, PartitionStore, Query, Summary
+    from actorflow.actors.roster import ActorTimer
 
 _log = logging.getLogger(__name__)
 
@@ -42,12 +43,15 @@ HOUSEKEEPING_S = 5.0
 WINDOW_PAGE = 10_000
 """Reminders read from the store at once."""
 
+DRAIN_POLL_S = 0.005
+"""Pause between looks whether everything has drained."""
+
 ACQUIRE_RETRY_S = 0.1
 """Pause before an acquisition is tried again."""
 
 
 class ActorSystem:
-    """Runs actors over one store. `async with ActorSystem(store, [Counter]) as system: ...`
+    """Runs actors over one store: `async with ActorSystem(store, [Counter]) as system`.
 
     Args:
         store: opened by `start`, closed by `stop`.
@@ -128,8 +132,8 @@ class ActorSystem:
         stopping = self.refuse_new()
         try:
             async with asyncio.timeout(drain_s):
-                while not all(p.is_quiet() for p in self._partitions):
-                    await asyncio.sleep(0.005)
+                while not all(p.is_quiet() for p in self._partitions):  # noqa: ASYNC110 -- at the end, once
+                    await asyncio.sleep(DRAIN_POLL_S)
         except TimeoutError:
             _log.warning("drain took too long; unfinished work runs again after the next start")
         for partition in self._partitions:
@@ -246,7 +250,8 @@ class ActorSystem:
             expiry.cancel()
 
     async def send(self, actor: ActorId, method: str, payload: bytes = b"") -> None:
-        """Send a message without waiting for its turn; returns when it is durable. Raises as `call`."""
+        """Send a message without waiting for its turn; returns when it is durable. Raises as
+        `call`."""
         partition = self._partition_for(actor, payload)
         stored: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         partition.accept(Message(actor, method, payload, reply=stored))
@@ -322,12 +327,12 @@ class ActorSystem:
             payload,
             sender=caller.target,
             reply=answer,
-            # Inside a partition the caller's own turn commits later than the answer's, so it may rest
-            # on it; from another partition it may not.
+            # Inside a partition the caller's own turn commits later than the answer's, so it may
+            # rest on it; from another partition it may not.
             early_reply=home == partition.index,
             chain=chain,
         )
-        partition.enqueue(message)
+        partition.admit_internal(message)
         expiry = loop.call_later(timeout_s, _expire, message, timeout_s)
         try:
             return await answer
@@ -337,7 +342,7 @@ class ActorSystem:
     def set_timer(self, actor: ActorId, method: str, payload: bytes, delay_s: float) -> ActorTimer:
         """See `actor.ActorServices.set_timer`."""
         partition = self._partitions[partition_of(actor, self._partition_count)]
-        return ActorTimer(partition, actor, method, payload, delay_s)
+        return partition.roster.set_timer(actor, method, payload, delay_s)
 
     # ---- Host ----------------------------------------------------------------------------------
 
@@ -383,25 +388,6 @@ class ActorSystem:
             for name, value in partition.gauges().items():
                 total[name] = total.get(name, 0) + value
         return total
-
-
-class ActorTimer:
-    """A pending volatile timer of one actor. Implements `actor.TimerHandle`."""
-
-    __slots__ = ("_actor", "_handle", "_partition")
-
-    def __init__(
-        self, partition: Partition, actor: ActorId, method: str, payload: bytes, delay_s: float
-    ) -> None:
-        self._partition = partition
-        self._actor = actor
-        self._handle = partition.set_timer(actor, method, payload, delay_s)
-
-    def cancel(self) -> None:
-        """Stop the timer; harmless when it has fired."""
-        if not self._handle.cancelled() and self._handle.when() > self._partition.time():
-            self._handle.cancel()
-            self._partition.timer_cancelled(self._actor)
 
 
 def _expire(message: Message, wait_s: float) -> None:

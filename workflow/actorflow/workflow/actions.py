@@ -9,6 +9,8 @@ from typing import TypeAlias
 
 from actorflow.workflow.events import EventRaised, FailureDetails, Status, TimerOrigin
 
+_NO_ORIGIN = TimerOrigin()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleTask:
@@ -48,7 +50,7 @@ class CreateTimer:
 
     id: int
     fire_at_ns: int
-    origin: TimerOrigin = TimerOrigin()
+    origin: TimerOrigin = _NO_ORIGIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,5 @@
-"""Runs activities in this process: their messages are durable before they run, and run at least once."""
+"""Runs activities in this process: their messages are durable before they run, and run at least
+once."""
 
 from __future__ import annotations
 
@@ -29,8 +30,8 @@ class ActivityRunner:
     """The worker of this process for activities.
 
     At most `concurrent` run at once, the others wait in order; `def` activities run on at most
-    `threads` threads. While nothing at all is registered here, items are held: they are durable, and
-    somebody else may take them.
+    `threads` threads. While nothing at all is registered here, items are held: they are durable,
+    and somebody else may take them.
 
     Concurrency: everything but the activities themselves runs on the event loop.
     """
@@ -169,7 +170,7 @@ def _not_registered(name: str, registry: Registry) -> FailureDetails:
 def _too_large(name: str, limit: int) -> FailureDetails:
     return FailureDetails(
         error_type="PayloadTooLarge",
-        message=f"the result of activity {name!r} is larger than {limit:,} bytes; store it elsewhere "
-        "and return a reference",
+        message=f"the result of activity {name!r} is larger than {limit:,} bytes; store it "
+        "elsewhere and return a reference",
         non_retriable=True,
     )

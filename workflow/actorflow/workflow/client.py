@@ -31,7 +31,7 @@ class WorkflowClient:
     async def start(
         self,
         workflow: Callable[..., object] | str,
-        input: object = None,  # noqa: A002 -- the name in Dapr's SDK
+        input: object = None,
         *,
         instance_id: str = "",
         start_at: datetime | None = None,
@@ -71,7 +71,7 @@ class WorkflowClient:
     async def run(
         self,
         workflow: Callable[..., object] | str,
-        input: object = None,  # noqa: A002 -- the name in Dapr's SDK
+        input: object = None,
         *,
         returns: Any = None,
         timeout_s: float | None = WAIT_S,

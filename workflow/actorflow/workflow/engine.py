@@ -57,7 +57,7 @@ from actorflow.workflow.requests import (
 from actorflow.workflow.rerun import seed_request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from actorflow.actors import ActorServices, PartitionStore
     from actorflow.workflow.registry import WorkflowDefinition
@@ -77,7 +77,7 @@ PAGE_MAX = 1_000
 RESERVED_PREFIX = "dapr.internal."
 """Workflow names that Dapr reserves; refused at the door."""
 
-_decode_reasons = msgspec.json.Decoder(list[WaitReason]).decode
+_decode_reasons = msgspec.json.Decoder(tuple[WaitReason, ...]).decode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,16 +93,16 @@ class EngineStats:
 
 
 class WorkflowEngine:
-    """Durable workflows over one store. `async with WorkflowEngine(store, registry) as engine: ...`
+    """Durable workflows over one store: `async with WorkflowEngine(store, registry) as engine`.
 
     Errors of every operation, besides those it names: `UnavailableError` (retry; the text says
-    whether anything was done), `OverloadedError` (retry later), `CorruptError` (this instance's data
-    cannot be read). An operation that changes something returns after its commit.
+    whether anything was done), `OverloadedError` (retry later), `CorruptError` (this instance's
+    data cannot be read). An operation that changes something returns after its commit.
 
     Concurrency: one event loop; not thread-safe.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- keyword-only settings with defaults
         self,
         store: PartitionStore,
         registry: Registry | None = None,
@@ -198,12 +198,12 @@ class WorkflowEngine:
 
     # ---- starting and reading ------------------------------------------------------------------
 
-    async def start(
+    async def start(  # noqa: PLR0913 -- keyword-only options of one operation
         self,
         name: str,
         *,
         instance_id: str = "",
-        input: str | None = None,  # noqa: A002 -- the field's name on the wire and in the SDKs
+        input: str | None = None,
         scheduled_start_ns: int | None = None,
         idempotency_key: str = "",
         unique: bool = False,
@@ -259,7 +259,7 @@ class WorkflowEngine:
 
     async def list(
         self,
-        filter: InstanceFilter | None = None,  # noqa: A002 -- what it is
+        filter: InstanceFilter | None = None,
         *,
         limit: int = 100,
         after: str = "",
@@ -291,7 +291,7 @@ class WorkflowEngine:
             next_after=page[-1].actor.key if len(records) > limit else None,
         )
 
-    async def why(self, instance_id: str) -> list[WaitReason]:
+    async def why(self, instance_id: str) -> Sequence[WaitReason]:
         """Return what an open instance waits for; empty when it has ended.
 
         Raises:
@@ -340,14 +340,15 @@ class WorkflowEngine:
         self,
         instance_id: str,
         name: str,
-        input: str | None = None,  # noqa: A002 -- the field's name on the wire and in the SDKs
+        input: str | None = None,
         *,
         event_id: str = "",
     ) -> None:
         """Raise an external event; kept until the code waits for it, dropped if the instance ended.
 
         Args:
-            event_id: the sender's own id: a repetition with the same id is dropped (the last 1,000 of
+            event_id: the sender's own id: a repetition with the same id is dropped (the last 1,000
+                of
                 an execution are remembered).
 
         Raises:
@@ -414,7 +415,7 @@ class WorkflowEngine:
         event_id: int,
         *,
         new_instance_id: str = "",
-        input: str | None = None,  # noqa: A002 -- the field's name on the wire and in the SDKs
+        input: str | None = None,
         overwrite_input: bool = False,
     ) -> str:
         """Start a new instance from a copy of another one's history before the event, which then
@@ -462,7 +463,7 @@ class WorkflowEngine:
             await asyncio.sleep(timeout_s)  # noqa: TID251 -- a wait with a bound is all there is to do
         return self.has_workers
 
-    def problems(self) -> list[str]:
+    def problems(self) -> Sequence[str]:
         """Return why calls are refused now, readable; empty when all is well."""
         return self.actors.problems()
 

@@ -15,7 +15,8 @@ from typing import TypeAlias
 import msgspec
 
 NEVER_NS = 253_402_300_799_999_999_999
-"""Due time of a wait without a time-out: 9999-12-31T23:59:59.999999999Z. Recorded, never scheduled."""
+"""Due time of a wait without a time-out: 9999-12-31T23:59:59.999999999Z. Recorded, never
+scheduled."""
 
 
 class Status(StrEnum):
@@ -32,6 +33,7 @@ class Status(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
+        """Whether the execution has ended."""
         return self in _TERMINAL
 
 
@@ -42,7 +44,7 @@ class _Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=
     """Base of all stored values: small, immutable, unknown fields are ignored when decoding."""
 
 
-class FailureDetails(_Record):
+class FailureDetails(_Record, frozen=True, kw_only=True):
     """Why something failed, as text only: no exception object ever travels."""
 
     error_type: str
@@ -52,7 +54,7 @@ class FailureDetails(_Record):
     inner: "FailureDetails | None" = None
 
 
-class ParentRef(_Record):
+class ParentRef(_Record, frozen=True, kw_only=True):
     """The parent of a child execution: where its completion goes."""
 
     instance_id: str
@@ -61,9 +63,9 @@ class ParentRef(_Record):
     name: str = ""
 
 
-class TimerOrigin(_Record):
-    """Why a timer exists. `kind`: timer, event, activity_retry, child_retry; `ref` is the event name,
-    task execution id or child instance id."""
+class TimerOrigin(_Record, frozen=True, kw_only=True):
+    """Why a timer exists. `kind`: timer, event, activity_retry, child_retry; `ref` is the event
+    name, task execution id or child instance id."""
 
     kind: str = "timer"
     ref: str = ""
@@ -74,14 +76,14 @@ class _Event(_Record, tag_field="k", frozen=True, omit_defaults=True, kw_only=Tr
     at_ns: int = 0
 
 
-class TurnStarted(_Event, tag="turn"):
+class TurnStarted(_Event, frozen=True, kw_only=True, tag="turn"):
     """A work item was handed to a remote worker (`workflowStarted` on the wire)."""
 
     version: str | None = None
     patches: tuple[str, ...] = ()
 
 
-class ExecutionStarted(_Event, tag="start"):
+class ExecutionStarted(_Event, frozen=True, kw_only=True, tag="start"):
     """First fact of an execution. `generation` counts executions under one id, from 1."""
 
     name: str
@@ -96,7 +98,7 @@ class ExecutionStarted(_Event, tag="start"):
     trace_parent: str | None = None
 
 
-class ExecutionCompleted(_Event, tag="done"):
+class ExecutionCompleted(_Event, frozen=True, kw_only=True, tag="done"):
     """Last fact of an execution: `status` is terminal."""
 
     status: Status
@@ -104,33 +106,33 @@ class ExecutionCompleted(_Event, tag="done"):
     failure: FailureDetails | None = None
 
 
-class ExecutionTerminated(_Event, tag="term"):
+class ExecutionTerminated(_Event, frozen=True, kw_only=True, tag="term"):
     """Somebody asked to end the execution."""
 
     output: str | None = None
     recursive: bool = True
 
 
-class ExecutionSuspended(_Event, tag="susp"):
+class ExecutionSuspended(_Event, frozen=True, kw_only=True, tag="susp"):
     """From here on facts are kept and not given to the workflow's code."""
 
     reason: str | None = None
 
 
-class ExecutionResumed(_Event, tag="resu"):
+class ExecutionResumed(_Event, frozen=True, kw_only=True, tag="resu"):
     """Kept facts are given to the code, in order."""
 
     reason: str | None = None
 
 
-class ExecutionStalled(_Event, tag="stall"):
+class ExecutionStalled(_Event, frozen=True, kw_only=True, tag="stall"):
     """The execution cannot go on until its code, a limit or its data is repaired."""
 
     reason: str
     description: str = ""
 
 
-class TaskScheduled(_Event, tag="task"):
+class TaskScheduled(_Event, frozen=True, kw_only=True, tag="task"):
     """An activity was asked for. `task_execution_id` is the same for all attempts of one call."""
 
     name: str
@@ -139,7 +141,7 @@ class TaskScheduled(_Event, tag="task"):
     version: str | None = None
 
 
-class TaskCompleted(_Event, tag="taskok"):
+class TaskCompleted(_Event, frozen=True, kw_only=True, tag="taskok"):
     """An activity's result; `task_id` is the `event_id` of its TaskScheduled."""
 
     task_id: int
@@ -147,7 +149,7 @@ class TaskCompleted(_Event, tag="taskok"):
     task_execution_id: str = ""
 
 
-class TaskFailed(_Event, tag="taskno"):
+class TaskFailed(_Event, frozen=True, kw_only=True, tag="taskno"):
     """An activity's failure."""
 
     task_id: int
@@ -155,7 +157,7 @@ class TaskFailed(_Event, tag="taskno"):
     task_execution_id: str = ""
 
 
-class ChildCreated(_Event, tag="child"):
+class ChildCreated(_Event, frozen=True, kw_only=True, tag="child"):
     """A child workflow was asked for."""
 
     instance_id: str
@@ -164,21 +166,21 @@ class ChildCreated(_Event, tag="child"):
     version: str | None = None
 
 
-class ChildCompleted(_Event, tag="childok"):
+class ChildCompleted(_Event, frozen=True, kw_only=True, tag="childok"):
     """A child's result; `task_id` is the `event_id` of its ChildCreated."""
 
     task_id: int
     result: str | None = None
 
 
-class ChildFailed(_Event, tag="childno"):
+class ChildFailed(_Event, frozen=True, kw_only=True, tag="childno"):
     """A child's failure or termination."""
 
     task_id: int
     failure: FailureDetails
 
 
-class DetachedCreated(_Event, tag="detach"):
+class DetachedCreated(_Event, frozen=True, kw_only=True, tag="detach"):
     """An independent instance was started; nobody waits for it."""
 
     instance_id: str
@@ -186,7 +188,7 @@ class DetachedCreated(_Event, tag="detach"):
     input: str | None = None
 
 
-class TimerCreated(_Event, tag="timer"):
+class TimerCreated(_Event, frozen=True, kw_only=True, tag="timer"):
     """A durable timer. `fire_at_ns == NEVER_NS` records a wait without a time-out."""
 
     fire_at_ns: int
@@ -194,14 +196,14 @@ class TimerCreated(_Event, tag="timer"):
     origin: TimerOrigin = TimerOrigin()
 
 
-class TimerFired(_Event, tag="fired"):
+class TimerFired(_Event, frozen=True, kw_only=True, tag="fired"):
     """A timer came due; `timer_id` is the `event_id` of its TimerCreated."""
 
     timer_id: int
     fire_at_ns: int = 0
 
 
-class EventRaised(_Event, tag="event"):
+class EventRaised(_Event, frozen=True, kw_only=True, tag="event"):
     """An external event, its name exactly as sent. `dedup_id` is the sender's, "" when none."""
 
     name: str
@@ -209,7 +211,7 @@ class EventRaised(_Event, tag="event"):
     dedup_id: str = ""
 
 
-class EventSent(_Event, tag="sent"):
+class EventSent(_Event, frozen=True, kw_only=True, tag="sent"):
     """This execution sent an event to another instance."""
 
     instance_id: str

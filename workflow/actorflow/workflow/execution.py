@@ -12,28 +12,27 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
-from actorflow.actors import ActorId, ActorRecord, Effects, Reminder
+from actorflow.actors import ActorId, ActorRecord, Effects
 from actorflow.workflow.actions import Action, CancelTimer, Complete, CreateDetached
 from actorflow.workflow.errors import NonDeterminismError
 from actorflow.workflow.events import (
-    NEVER_NS,
-    ChildCompleted,
     ChildCreated,
-    ChildFailed,
-    DetachedCreated,
-    EventRaised,
-    EventSent,
     ExecutionCompleted,
     ExecutionStalled,
     ExecutionStarted,
     ExecutionTerminated,
     FailureDetails,
     HistoryEvent,
-    ParentRef,
     Status,
     TaskScheduled,
-    TimerCreated,
     TurnStarted,
+)
+from actorflow.workflow.outbound import (
+    cancel_timer,
+    carry_out,
+    report_end,
+    start_detached,
+    terminate_children,
 )
 from actorflow.workflow.records import (
     CUSTOM_STATUS,
@@ -50,28 +49,19 @@ from actorflow.workflow.records import (
 )
 from actorflow.workflow.replay import WorkflowRun
 from actorflow.workflow.requests import (
-    ACTIVITY,
     GO_ON,
     INSTANCE,
-    RAISE,
-    RESULT,
     RUN,
-    START,
-    TERMINATE,
     WORKER,
     ControlRequest,
-    RaiseRequest,
-    StartRequest,
     WorkerWanted,
-    WorkItem,
     pack,
-    pack_result,
 )
 from actorflow.workflow.state import InstanceState
 from actorflow.workflow.turn import record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from actorflow.workflow.limits import Limits
     from actorflow.workflow.registry import WorkflowDefinition
@@ -99,7 +89,9 @@ class ExecutionHost(Protocol):
         ...
 
     @property
-    def limits(self) -> Limits: ...
+    def limits(self) -> Limits:
+        """Named limits of one instance."""
+        ...
 
     def definition(self, name: str) -> WorkflowDefinition | None:
         """Return the code of this name."""
@@ -331,7 +323,7 @@ class Execution:
 
     def _act(self, effects: Effects, action: Action, at_ns: int) -> list[HistoryEvent] | None:
         if isinstance(action, CancelTimer):
-            self._cancel_timer(effects, action.timer_id)
+            cancel_timer(effects, self.state, action.timer_id)
             return None
         if isinstance(action, Complete) and action.status is Status.CONTINUED_AS_NEW:
             return self._continue_as_new(effects, action, at_ns)
@@ -341,9 +333,9 @@ class Execution:
                 self._end(effects, recorded)
             else:
                 self._record(effects, recorded)
-                _EFFECTS[type(recorded)](self, effects, recorded)
+                carry_out(effects, self.state, recorded)
         if isinstance(action, CreateDetached):
-            self._start_detached(effects, action)
+            start_detached(effects, action)
         return None
 
     def _overridden(self, event: HistoryEvent) -> HistoryEvent:
@@ -353,54 +345,6 @@ class Execution:
         if isinstance(event, TaskScheduled | ChildCreated):
             return replace(event, input=override[1])
         return event
-
-    def _schedule_task(self, effects: Effects, event: TaskScheduled) -> None:
-        state = self.state
-        item = WorkItem(
-            self._instance_id,
-            state.execution_id,
-            state.name,
-            event.event_id,
-            event.name,
-            event.task_execution_id,
-            event.input,
-            state.open_tasks[event.event_id].attempt,
-        )
-        effects.send(ActorId(ACTIVITY, self._instance_id), RUN, pack(item))
-
-    def _start_child(self, effects: Effects, event: ChildCreated) -> None:
-        state = self.state
-        parent = ParentRef(
-            instance_id=self._instance_id,
-            execution_id=state.execution_id,
-            task_id=event.event_id,
-            name=state.name,
-        )
-        request = StartRequest(event.name, event.input, parent=parent)
-        effects.send(ActorId(INSTANCE, event.instance_id), START, pack(request))
-
-    def _start_detached(self, effects: Effects, action: CreateDetached) -> None:
-        request = StartRequest(action.name, action.input, action.scheduled_start_ns)
-        effects.send(ActorId(INSTANCE, action.instance_id), START, pack(request))
-
-    def _set_timer(self, effects: Effects, event: TimerCreated) -> None:
-        if event.fire_at_ns < NEVER_NS:
-            due_ms = -(-event.fire_at_ns // 1_000_000)  # rounded up: never early
-            name = timer_name(self.state.generation, event.event_id)
-            effects.set_reminder(Reminder(name, due_ms, 0, b""))
-
-    def _cancel_timer(self, effects: Effects, timer_id: int) -> None:
-        timer = self.state.open_timers.get(timer_id)
-        self.state.cancel_timer(timer_id)
-        if timer is not None and timer.fire_at_ns < NEVER_NS:
-            effects.cancel_reminder(timer_name(self.state.generation, timer_id))
-
-    def _send_event(self, effects: Effects, event: EventSent) -> None:
-        request = RaiseRequest(event.name, event.input)
-        effects.send(ActorId(INSTANCE, event.instance_id), RAISE, pack(request))
-
-    def _nothing_more(self, effects: Effects, event: DetachedCreated) -> None:
-        """A detached start needs more than its event records: see `_start_detached`."""
 
     # ---- ends ----------------------------------------------------------------------------------
 
@@ -432,11 +376,9 @@ class Execution:
                 at_ns=self._now_ns(), output=request.text, recursive=request.recursive
             ),
         )
-        cascade = pack(ControlRequest(None, True, self.state.execution_id))
         self.end(effects, Status.TERMINATED, output=request.text)
         if request.recursive:
-            for child in children:
-                effects.send(ActorId(INSTANCE, child.instance_id), TERMINATE, cascade)
+            terminate_children(effects, children, self.state.execution_id)
         self.store_summary(effects)
 
     def _end(self, effects: Effects, event: ExecutionCompleted) -> None:
@@ -450,21 +392,8 @@ class Execution:
         self.close()
         self._empty_inbox(effects)
         if state.parent is not None:
-            self._report(effects, state.parent, event)
+            report_end(effects, state.parent, self._instance_id, event)
         effects.retire_actor()
-
-    def _report(self, effects: Effects, parent: ParentRef, event: ExecutionCompleted) -> None:
-        if event.status is Status.COMPLETED:
-            completion: HistoryEvent = ChildCompleted(
-                at_ns=event.at_ns, task_id=parent.task_id, result=event.result
-            )
-        else:
-            failure = event.failure or FailureDetails(
-                error_type="WorkflowTerminated", message=f"{self._instance_id} was terminated"
-            )
-            completion = ChildFailed(at_ns=event.at_ns, task_id=parent.task_id, failure=failure)
-        payload = pack_result(parent.execution_id, completion)
-        effects.send(ActorId(INSTANCE, parent.instance_id), RESULT, payload)
 
     def _continue_as_new(self, effects: Effects, end: Complete, at_ns: int) -> list[HistoryEvent]:
         """Replace the execution by the next one; whatever still arrives for the old one is late."""
@@ -487,7 +416,7 @@ class Execution:
 
     def _cancel_all_timers(self, effects: Effects) -> None:
         for timer_id in list(self.state.open_timers):
-            self._cancel_timer(effects, timer_id)
+            cancel_timer(effects, self.state, timer_id)
 
     def close(self) -> None:
         """Let the live code go."""
@@ -542,33 +471,10 @@ class Execution:
             self._rebuild(history)
         open_ids = {*self.state.open_tasks, *self.state.open_timers, *self.state.open_children}
         for event in history:
-            if event.event_id in open_ids and type(event) in _EFFECTS:
-                _EFFECTS[type(event)](self, effects, event)
+            if event.event_id in open_ids:
+                carry_out(effects, self.state, event)
         self._override = override
         try:
             self.take(effects, *facts)
         finally:
             self._override = None
-
-
-_EFFECTS: dict[type[HistoryEvent], Callable[[Execution, Effects, HistoryEvent], None]] = {
-    TaskScheduled: Execution._schedule_task,
-    ChildCreated: Execution._start_child,
-    TimerCreated: Execution._set_timer,
-    EventSent: Execution._send_event,
-    DetachedCreated: Execution._nothing_more,
-}
-
-
-def timer_name(generation: int, timer_id: int) -> str:
-    """Return the name of the reminder behind a timer: unique across executions of an instance."""
-    return f"timer:{generation}:{timer_id}"
-
-
-def timer_of(name: str) -> tuple[int, int] | None:
-    """Return generation and timer id of a reminder's name, None for another kind."""
-    kind, _, rest = name.partition(":")
-    if kind != "timer":
-        return None
-    generation, _, timer_id = rest.partition(":")
-    return int(generation), int(timer_id)

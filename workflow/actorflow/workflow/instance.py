@@ -1,9 +1,9 @@
 """The workflow instance actor: the single writer of one instance.
 
-It takes messages (start, event, result of an activity, timer ...), refuses what cannot be, and turns
-the rest into facts for its `Execution`. State, history, timers and messages of one turn commit
-together. A result that belongs to another execution, or to nothing that is open, is consumed and
-dropped: it is late.
+It takes messages (start, event, result of an activity, timer ...), refuses what cannot be, and
+turns the rest into facts for its `Execution`. State, history, timers and messages of one turn
+commit together. A result that belongs to another execution, or to nothing that is open, is consumed
+and dropped: it is late.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ from actorflow.workflow.events import (
     TaskFailed,
     TimerFired,
 )
-from actorflow.workflow.execution import SCHEDULED_START, Execution, timer_of
+from actorflow.workflow.execution import SCHEDULED_START, Execution
 from actorflow.workflow.model import WaitReason
+from actorflow.workflow.outbound import timer_of
 from actorflow.workflow.records import CUSTOM_STATUS, FAILURE, OUTPUT
 from actorflow.workflow.requests import (
     GO_ON,
@@ -112,7 +113,8 @@ class InstanceActor:
 
     # ---- start ---------------------------------------------------------------------------------
 
-    def _start(self, effects: Effects, message: Message) -> bytes:
+    def start(self, effects: Effects, message: Message) -> bytes:
+        """Create the instance, or replace one that has ended."""
         request = unpack(StartRequest, message.payload)
         old = self.execution
         key = _start_key(request)
@@ -202,7 +204,8 @@ class InstanceActor:
             effects.reject(InstanceNotFoundError(self._actor_id.key))
         return self.execution
 
-    def _raise(self, effects: Effects, message: Message) -> bytes:
+    def raise_event(self, effects: Effects, message: Message) -> bytes:
+        """Take an external event."""
         execution = self._existing(effects)
         if execution is None or execution.status().is_terminal:
             return NOTHING
@@ -234,7 +237,8 @@ class InstanceActor:
             self._event_ids.popitem(last=False)
         return True
 
-    def _suspend(self, effects: Effects, message: Message) -> bytes:
+    def suspend(self, effects: Effects, message: Message) -> bytes:
+        """Keep facts from the code from now on."""
         execution = self._existing(effects)
         if execution is None or execution.status().is_terminal or execution.state.suspended:
             return NOTHING
@@ -242,7 +246,8 @@ class InstanceActor:
         execution.take(effects, ExecutionSuspended(at_ns=self._fact_ns(execution), reason=reason))
         return NOTHING
 
-    def _resume(self, effects: Effects, message: Message) -> bytes:
+    def resume(self, effects: Effects, message: Message) -> bytes:
+        """Give the kept facts to the code."""
         execution = self._existing(effects)
         if execution is None or execution.status().is_terminal:
             return NOTHING
@@ -251,7 +256,8 @@ class InstanceActor:
             execution.take(effects, ExecutionResumed(at_ns=self._fact_ns(execution), reason=reason))
         return NOTHING
 
-    def _terminate(self, effects: Effects, message: Message) -> bytes:
+    def terminate(self, effects: Effects, message: Message) -> bytes:
+        """End the execution, whatever its code does."""
         execution = self._existing(effects)
         if execution is None or execution.status().is_terminal:
             return NOTHING
@@ -265,7 +271,8 @@ class InstanceActor:
         execution.terminate(effects, request)
         return NOTHING
 
-    def _purge(self, effects: Effects, message: Message) -> bytes:
+    def purge(self, effects: Effects, message: Message) -> bytes:
+        """Delete the instance."""
         execution = self._existing(effects)
         if execution is None:
             return NOTHING
@@ -280,7 +287,8 @@ class InstanceActor:
         effects.retire_actor()
         return NOTHING
 
-    def _seed(self, effects: Effects, message: Message) -> bytes:
+    def seed(self, effects: Effects, message: Message) -> bytes:
+        """Create the instance from a copied history (rerun)."""
         if self.execution is not None:
             instance_id = self._actor_id.key
             effects.reject(
@@ -300,7 +308,8 @@ class InstanceActor:
         )
         return NOTHING
 
-    def _why(self, effects: Effects, _: Message) -> bytes:
+    def why(self, effects: Effects, _: Message) -> bytes:
+        """Say what the instance waits for."""
         execution = self._existing(effects)
         if execution is None:
             return NOTHING
@@ -331,7 +340,8 @@ class InstanceActor:
 
     # ---- results and wake-ups ------------------------------------------------------------------
 
-    def _result(self, effects: Effects, message: Message) -> bytes:
+    def result(self, effects: Effects, message: Message) -> bytes:
+        """Take the result of an activity or a child, unless it is late."""
         execution = self.execution
         if execution is None:
             return NOTHING
@@ -352,7 +362,8 @@ class InstanceActor:
             execution.take(effects, event)
         return NOTHING
 
-    def _remind(self, effects: Effects, message: Message) -> bytes:
+    def remind(self, effects: Effects, message: Message) -> bytes:
+        """A durable timer, or the scheduled start, is due."""
         execution = self.execution
         if execution is None or message.reminder is None:
             return NOTHING
@@ -371,12 +382,14 @@ class InstanceActor:
             execution.take(effects, fired)
         return NOTHING
 
-    def _go_on(self, effects: Effects, _: Message) -> bytes:
+    def go_on(self, effects: Effects, _: Message) -> bytes:
+        """Continue what was broken off to let others come first."""
         if self.execution is not None and self.execution.inbox:
             self.execution.take(effects)
         return NOTHING
 
-    def _worker_ready(self, effects: Effects, _: Message) -> bytes:
+    def worker_ready(self, effects: Effects, _: Message) -> bytes:
+        """Somebody may be able to run the code now."""
         if self.execution is not None:
             self.execution.worker_ready(effects)
         return NOTHING
@@ -388,18 +401,18 @@ class InstanceActor:
 _REPEATED = IdempotencyConflictError("the same start again")  # a marker, never raised
 
 _HANDLERS: dict[str, Callable[[InstanceActor, Effects, Message], bytes]] = {
-    START: InstanceActor._start,
-    RAISE: InstanceActor._raise,
-    SUSPEND: InstanceActor._suspend,
-    RESUME: InstanceActor._resume,
-    TERMINATE: InstanceActor._terminate,
-    PURGE: InstanceActor._purge,
-    SEED: InstanceActor._seed,
-    WHY: InstanceActor._why,
-    RESULT: InstanceActor._result,
-    REMIND: InstanceActor._remind,
-    GO_ON: InstanceActor._go_on,
-    WORKER_READY: InstanceActor._worker_ready,
+    START: InstanceActor.start,
+    RAISE: InstanceActor.raise_event,
+    SUSPEND: InstanceActor.suspend,
+    RESUME: InstanceActor.resume,
+    TERMINATE: InstanceActor.terminate,
+    PURGE: InstanceActor.purge,
+    SEED: InstanceActor.seed,
+    WHY: InstanceActor.why,
+    RESULT: InstanceActor.result,
+    REMIND: InstanceActor.remind,
+    GO_ON: InstanceActor.go_on,
+    WORKER_READY: InstanceActor.worker_ready,
 }
 
 

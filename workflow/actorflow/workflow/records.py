@@ -1,8 +1,8 @@
 """PURE. How an instance lies in the store: head, named fields and log, and back.
 
-The head is small and written with every turn. Input, output, failure and custom status are fields of
-their own, written when they change; the events that carry them are logged without them, so that no
-large payload is stored twice.
+The head is small and written with every turn. Input, output, failure and custom status are fields
+of their own, written when they change; the events that carry them are logged without them, so that
+no large payload is stored twice.
 """
 
 from __future__ import annotations

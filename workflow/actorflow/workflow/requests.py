@@ -1,7 +1,5 @@
 """PURE. The messages between the engine, instance actors and workers, and their bytes."""
 
-from __future__ import annotations
-
 from typing import TypeVar
 
 import msgspec
@@ -36,7 +34,7 @@ class _Request(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Base of all payloads."""
 
 
-class StartRequest(_Request):
+class StartRequest(_Request, frozen=True):
     """Create an instance, or replace one that has ended."""
 
     name: str
@@ -48,7 +46,7 @@ class StartRequest(_Request):
     trace_parent: str | None = None
 
 
-class RaiseRequest(_Request):
+class RaiseRequest(_Request, frozen=True):
     """An external event. `event_id` is the sender's own, to drop duplicates; "" when none."""
 
     name: str
@@ -56,22 +54,23 @@ class RaiseRequest(_Request):
     event_id: str = ""
 
 
-class ControlRequest(_Request):
-    """Suspend, resume or terminate. `text` is the reason or the output. `parent_execution_id` is set
-    when a parent terminates its children: an instance that is no longer that child ignores it."""
+class ControlRequest(_Request, frozen=True):
+    """Suspend, resume or terminate. `text` is the reason or the output. `parent_execution_id` is
+    set when a parent terminates its children: an instance that is no longer that child ignores
+    it."""
 
     text: str | None = None
     recursive: bool = True
     parent_execution_id: str = ""
 
 
-class PurgeRequest(_Request):
+class PurgeRequest(_Request, frozen=True):
     """Delete the instance; `force` also one that has not ended."""
 
     force: bool = False
 
 
-class SeedRequest(_Request):
+class SeedRequest(_Request, frozen=True):
     """Create an instance from a prefix of another one's history (rerun). `facts` are then applied;
     `input_for` and `input` override what the code passes to the action of that id."""
 
@@ -82,7 +81,7 @@ class SeedRequest(_Request):
     input: str | None = None
 
 
-class WorkItem(_Request):
+class WorkItem(_Request, frozen=True):
     """One activity to run."""
 
     instance_id: str
@@ -95,9 +94,9 @@ class WorkItem(_Request):
     attempt: int = 1
 
 
-class WorkerWanted(_Request):
-    """An instance has facts that nobody here can run. `host` is the engine that found out, `stalled`
-    says that its code was there but did not fit its history."""
+class WorkerWanted(_Request, frozen=True):
+    """An instance has facts that nobody here can run. `host` is the engine that found out,
+    `stalled` says that its code was there but did not fit its history."""
 
     host: str
     name: str

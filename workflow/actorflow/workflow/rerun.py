@@ -27,21 +27,21 @@ if TYPE_CHECKING:
     from actorflow.workflow.model import Instance
 
 
-def seed_request(
+def seed_request(  # noqa: PLR0913 -- all of one request
     source: Instance,
     history: Sequence[HistoryEvent],
     event_id: int,
     *,
     new_instance_id: str,
     execution_id: str,
-    input: str | None,  # noqa: A002 -- the field's name on the wire and in the SDKs
+    input: str | None,
     overwrite_input: bool,
 ) -> SeedRequest:
     """Return what the new instance begins with.
 
-    The history up to the fact that made the code ask for the event is copied; that fact is then given
-    to the code once more, so that it asks again, for this and for what it asked for in the same
-    step. What was open before is driven again. Errors are Dapr's, with its texts.
+    The history up to the fact that made the code ask for the event is copied; that fact is then
+    given to the code once more, so that it asks again, for this and for what it asked for in the
+    same step. What was open before is driven again. Errors are Dapr's, with its texts.
 
     Raises:
         NotTerminalError, HistoryEventNotFoundError, InvalidRequestError: see their texts.

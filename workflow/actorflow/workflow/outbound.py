@@ -1,0 +1,153 @@
+"""PURE. What the recorded requests of a workflow's code do to the world: messages and reminders.
+
+Each function adds to the effects of the turn that recorded the event, so that request and effect
+are stored by one commit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from actorflow.actors import ActorId, Effects, Reminder
+from actorflow.workflow.events import (
+    NEVER_NS,
+    ChildCompleted,
+    ChildCreated,
+    ChildFailed,
+    EventSent,
+    ExecutionCompleted,
+    FailureDetails,
+    HistoryEvent,
+    ParentRef,
+    Status,
+    TaskScheduled,
+    TimerCreated,
+)
+from actorflow.workflow.requests import (
+    ACTIVITY,
+    INSTANCE,
+    RAISE,
+    RESULT,
+    RUN,
+    START,
+    TERMINATE,
+    ControlRequest,
+    RaiseRequest,
+    StartRequest,
+    WorkItem,
+    pack,
+    pack_result,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from actorflow.workflow.actions import CreateDetached
+    from actorflow.workflow.state import InstanceState, OpenChild
+
+
+def carry_out(effects: Effects, state: InstanceState, event: HistoryEvent) -> None:
+    """Do what a recorded event asks for; nothing for an event that asks for nothing.
+
+    Args:
+        state: of the instance, with the event folded in.
+    """
+    carrier = _CARRIERS.get(type(event))
+    if carrier is not None:
+        carrier(effects, state, event)
+
+
+def start_detached(effects: Effects, action: CreateDetached) -> None:
+    """Start an instance that nobody waits for."""
+    request = StartRequest(action.name, action.input, action.scheduled_start_ns)
+    effects.send(ActorId(INSTANCE, action.instance_id), START, pack(request))
+
+
+def cancel_timer(effects: Effects, state: InstanceState, timer_id: int) -> None:
+    """Forget an open timer, and its reminder if it has one."""
+    timer = state.open_timers.get(timer_id)
+    state.cancel_timer(timer_id)
+    if timer is not None and timer.fire_at_ns < NEVER_NS:
+        effects.cancel_reminder(timer_name(state.generation, timer_id))
+
+
+def report_end(
+    effects: Effects, parent: ParentRef, instance_id: str, event: ExecutionCompleted
+) -> None:
+    """Tell the parent how its child ended. A terminated child counts as failed."""
+    if event.status is Status.COMPLETED:
+        completion: HistoryEvent = ChildCompleted(
+            at_ns=event.at_ns, task_id=parent.task_id, result=event.result
+        )
+    else:
+        failure = event.failure or FailureDetails(
+            error_type="WorkflowTerminated", message=f"{instance_id} was terminated"
+        )
+        completion = ChildFailed(at_ns=event.at_ns, task_id=parent.task_id, failure=failure)
+    payload = pack_result(parent.execution_id, completion)
+    effects.send(ActorId(INSTANCE, parent.instance_id), RESULT, payload)
+
+
+def terminate_children(effects: Effects, children: Iterable[OpenChild], execution_id: str) -> None:
+    """Terminate children, and theirs; the execution id tells them from later users of their ids."""
+    payload = pack(ControlRequest(None, True, execution_id))
+    for child in children:
+        effects.send(ActorId(INSTANCE, child.instance_id), TERMINATE, payload)
+
+
+def timer_name(generation: int, timer_id: int) -> str:
+    """Return the name of the reminder behind a timer: unique across executions of an instance."""
+    return f"timer:{generation}:{timer_id}"
+
+
+def timer_of(name: str) -> tuple[int, int] | None:
+    """Return generation and timer id of a reminder's name, None for another kind."""
+    kind, _, rest = name.partition(":")
+    if kind != "timer":
+        return None
+    generation, _, timer_id = rest.partition(":")
+    return int(generation), int(timer_id)
+
+
+def _schedule_task(effects: Effects, state: InstanceState, event: TaskScheduled) -> None:
+    item = WorkItem(
+        state.instance_id,
+        state.execution_id,
+        state.name,
+        event.event_id,
+        event.name,
+        event.task_execution_id,
+        event.input,
+        state.open_tasks[event.event_id].attempt,
+    )
+    effects.send(ActorId(ACTIVITY, state.instance_id), RUN, pack(item))
+
+
+def _start_child(effects: Effects, state: InstanceState, event: ChildCreated) -> None:
+    parent = ParentRef(
+        instance_id=state.instance_id,
+        execution_id=state.execution_id,
+        task_id=event.event_id,
+        name=state.name,
+    )
+    request = StartRequest(event.name, event.input, parent=parent)
+    effects.send(ActorId(INSTANCE, event.instance_id), START, pack(request))
+
+
+def _set_timer(effects: Effects, state: InstanceState, event: TimerCreated) -> None:
+    if event.fire_at_ns < NEVER_NS:
+        due_ms = -(-event.fire_at_ns // 1_000_000)  # rounded up: never early
+        effects.set_reminder(Reminder(timer_name(state.generation, event.event_id), due_ms, 0, b""))
+
+
+def _send_event(effects: Effects, _: InstanceState, event: EventSent) -> None:
+    request = RaiseRequest(event.name, event.input)
+    effects.send(ActorId(INSTANCE, event.instance_id), RAISE, pack(request))
+
+
+_CARRIERS: dict[type, Callable[[Effects, InstanceState, Any], None]] = {
+    TaskScheduled: _schedule_task,
+    ChildCreated: _start_child,
+    TimerCreated: _set_timer,
+    EventSent: _send_event,
+}
