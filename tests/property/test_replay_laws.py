@@ -4,12 +4,12 @@ A life is a random sequence of facts that could have happened: results, failures
 suspensions, late and foreign completions.
 """
 
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from actorflow.workflow.actions import Action, CreateChild, CreateTimer, ScheduleTask
+from actorflow.workflow.actions import Action, Complete, CreateChild, CreateTimer, ScheduleTask
 from actorflow.workflow.codec import decode_event, encode_event
-from actorflow.workflow.events import NEVER_NS, HistoryEvent
+from actorflow.workflow.events import NEVER_NS, HistoryEvent, Status
 from actorflow.workflow.replay import WorkflowRun
 from tests.corpus.driving import DrivenRun
 from tests.corpus.shapes import shapes
@@ -37,6 +37,12 @@ def live(data: st.DataObject, name: str) -> DrivenRun:
         }
         _one_fact(data, driven, open_ids, data.draw(fate))
     return driven
+
+
+def continued(driven: DrivenRun) -> bool:
+    """Whether the life ended by continue-as-new: then no history of it is kept, nor replayed."""
+    ends = driven.asked(Complete)
+    return bool(ends) and ends[0].status is Status.CONTINUED_AS_NEW
 
 
 def _one_fact(data: st.DataObject, driven: DrivenRun, known: dict[int, Action], fate: int) -> None:
@@ -93,17 +99,18 @@ def test_replay_before_each_fact_is_the_same_as_a_live_run(data: st.DataObject, 
 @given(data=st.data(), name=shape_names)
 def test_replay_twice_is_replay_once(data: st.DataObject, name: str) -> None:
     driven = live(data, name)
+    assume(not continued(driven))
     first, second = driven.rebuilt(), driven.rebuilt()
     assert first.custom_status == second.custom_status == driven.run.custom_status
     assert first.is_complete == second.is_complete == driven.run.is_complete
-    following = DrivenRun(driven.definition).start()  # any fact: a start that comes twice
-    assert following
-    assert first.feed(driven.facts[0]) == second.feed(driven.facts[0]) == []
+    first_told = [first.feed(fact) for fact in driven.facts[1:]]
+    assert first_told == [second.feed(fact) for fact in driven.facts[1:]]
 
 
 @given(data=st.data(), name=shape_names)
 def test_a_stored_history_replays(data: st.DataObject, name: str) -> None:
     driven = live(data, name)
+    assume(not continued(driven))
     stored = [encode_event(event) for event in driven.history]
     history: list[HistoryEvent] = [decode_event(record) for record in stored]
     assert history == driven.history

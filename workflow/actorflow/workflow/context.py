@@ -13,9 +13,8 @@ from datetime import datetime, timedelta
 from typing import Any, NoReturn, TypeAlias, TypeVar, overload
 
 from actorflow.actors.errors import LimitExceededError
-from actorflow.workflow.duration import due_ns, duration_ns, utc_datetime
+from actorflow.workflow.duration import due_ns, timeout_ns, utc_datetime
 from actorflow.workflow.errors import InvalidRequestError
-from actorflow.workflow.events import NEVER_NS
 from actorflow.workflow.payload import to_payload
 from actorflow.workflow.pending import NextInput, Pending
 from actorflow.workflow.registry import WorkflowDefinition
@@ -170,7 +169,7 @@ class WorkflowContext:
             task, self._payload("input of activity", task.name, input), retry_policy
         )
         if timeout is not None:
-            self._pending.set_deadline(task, max(0, duration_ns(timeout, "timeout")))
+            self._pending.set_deadline(task, timeout_ns(timeout, self._pending.now_ns))
         return task
 
     @overload
@@ -275,10 +274,7 @@ class WorkflowContext:
         Raises:
             At the await: TimeoutError, PayloadError.
         """
-        now_ns = self._pending.now_ns
-        fire_at_ns = (
-            NEVER_NS if timeout is None else now_ns + max(0, duration_ns(timeout, "timeout"))
-        )
+        fire_at_ns = timeout_ns(timeout, self._pending.now_ns)
         task: EventTask[Any] = EventTask(self._pending, _named("event", name), type, fire_at_ns)
         self._pending.wait_event(task)
         return task

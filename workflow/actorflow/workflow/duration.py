@@ -50,6 +50,20 @@ def due_ns(when: object, now_ns: int, what: str) -> int:
     return max(at_ns, now_ns)
 
 
+def timeout_ns(timeout: object, now_ns: int) -> int:
+    """Return the instant at which a wait gives up; beyond the year 9999 it is NEVER_NS.
+
+    Args:
+        timeout: a timedelta or seconds; negative ones mean at once, None means never.
+
+    Raises:
+        InvalidRequestError: as `duration_ns`.
+    """
+    if timeout is None:
+        return NEVER_NS
+    return min(NEVER_NS, now_ns + max(0, duration_ns(timeout, "timeout")))
+
+
 def utc_datetime(at_ns: int) -> datetime:
     """Return the aware UTC datetime of `at_ns`, cut to microseconds."""
     return _EPOCH + timedelta(microseconds=at_ns // 1_000)

@@ -11,18 +11,23 @@ INNER_DEPTH_MAX = 8
 
 
 def failure_from(
-    error: BaseException, *, skip_frames: int = 0, limits: Limits = DEFAULT_LIMITS
+    error: BaseException,
+    *,
+    skip_file: str = "",
+    skip_frames: int = 0,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> FailureDetails:
     """Describe `error`: type name, message, stack text and its causes.
 
     Args:
-        skip_frames: outermost frames to leave out of the stack: the engine's own.
+        skip_file: outermost frames of this file are left out of the stack: the engine's own.
+        skip_frames: this many of the outermost frames are left out, besides.
     """
     trace = error.__traceback__
-    for _ in range(skip_frames):
-        if trace is None or trace.tb_next is None:
-            break
+    while trace is not None and trace.tb_frame.f_code.co_filename == skip_file:
         trace = trace.tb_next
+    for _ in range(skip_frames):
+        trace = trace.tb_next if trace is not None else None
     stack = "".join(traceback.format_tb(trace)) if trace is not None else ""
     return _details(error, _tail(stack, limits.stack_chars_max), limits, INNER_DEPTH_MAX)
 

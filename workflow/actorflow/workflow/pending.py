@@ -122,9 +122,9 @@ class Pending:
             task.retry = Retry(policy, self.now_ns, input_text)
         self._attempt(task, input_text)
 
-    def set_deadline(self, task: CallTask[object], timeout_ns: int) -> None:
+    def set_deadline(self, task: CallTask[object], due_ns: int) -> None:
         """End the call with a TimeoutError unless it is settled in time."""
-        task.deadline_id = self._timer(task, self.now_ns + timeout_ns, TimerOrigin(ref=task.ref))
+        task.deadline_id = self._timer(task, due_ns, TimerOrigin(ref=task.ref))
 
     def create_timer(self, task: TimerTask) -> None:
         """Ask for a durable timer."""

@@ -58,9 +58,6 @@ _FACTS = (
     ExecutionTerminated,
 )
 
-_OWN_FRAMES = 2
-"""Frames of this module between `_advance` and author code."""
-
 _APPLY: dict[type, Callable[[Pending, Any], None]] = {
     TaskCompleted: Pending.task_completed,
     TaskFailed: Pending.task_failed,
@@ -145,7 +142,8 @@ class WorkflowRun:
         elif kind is ExecutionResumed:
             self._resume()
         elif self._kept is not None:
-            self._kept.append(fact)
+            if kind is not ExecutionSuspended:  # one resume ends any number of suspensions
+                self._kept.append(fact)
         else:
             self._give(kind, fact)
         return pending.take_actions()
@@ -273,7 +271,7 @@ class WorkflowRun:
             self._complete(Status.COMPLETED, result)
 
     def _fail(self, error: BaseException) -> None:
-        failure = failure_from(error, skip_frames=_OWN_FRAMES, limits=self._pending.limits)
+        failure = failure_from(error, skip_file=__file__, limits=self._pending.limits)
         self._complete(Status.FAILED, failure=failure)
 
     def _refuse(self, yielded: object) -> None:
@@ -369,9 +367,10 @@ def _innermost(code: Any) -> str | None:
         return None
     names = []
     while code is not None:
-        names.append(getattr(code, "__qualname__", type(code).__name__))
+        names.append(getattr(code, "__qualname__", ""))
         code = getattr(code, "cr_await", None)
-    return " -> ".join(names[1:]) or names[0]
+    # The first is the workflow itself; what is awaited in the end need not be a coroutine.
+    return " -> ".join(filter(None, names[1:])) or "a future"
 
 
 def _described(yielded: object) -> str:
