@@ -68,7 +68,7 @@ class Call:
         return text == "true" if text else default
 
     async def text(self) -> str:
-        """Return the whole body, which must be UTF-8, as it is.
+        """Return the whole body, which must be UTF-8, as it is. It can be read once.
 
         Raises:
             WireError: 400, too large, broken off, too slow, compressed, or not UTF-8.
@@ -81,15 +81,8 @@ class Call:
 
     async def json(self, shape: type[T]) -> T | None:
         """Return the body decoded into `shape`, None when it is empty. Raises as `text`."""
-        body = await self.text()
-        if not body:
-            return None
-        try:
-            return msgspec.json.decode(body, type=shape)
-        except msgspec.DecodeError as err:
-            raise malformed(str(err)) from None
-        except RecursionError:
-            raise malformed("nested too deeply") from None
+        text = await self.text()
+        return decode_json(text, shape) if text else None
 
     async def body(self) -> bytes:
         """Return the whole body as bytes. Raises as `text`, except for its encoding."""
@@ -129,6 +122,20 @@ class Call:
         except (RequestPayloadError, ConnectionError):
             raise _body_error("unexpected EOF") from None
         return bytes(body)
+
+
+def decode_json(text: str, shape: type[T]) -> T:
+    """Decode JSON into `shape`.
+
+    Raises:
+        WireError: 400, not JSON, not of that shape, or nested too deeply.
+    """
+    try:
+        return msgspec.json.decode(text, type=shape)
+    except msgspec.DecodeError as err:
+        raise malformed(str(err)) from None
+    except RecursionError:
+        raise malformed("nested too deeply") from None
 
 
 def check_name(kind: str, code: str, name: str) -> None:

@@ -20,7 +20,7 @@ from actorflow.server.errors import (
 )
 from actorflow.server.http import respond
 from actorflow.server.http.api import EngineApi
-from actorflow.server.http.call import Call
+from actorflow.server.http.call import Call, decode_json
 from actorflow.server.http.pages import BadPageTokenError, PageTokens
 from actorflow.server.http.render import (
     history_json,
@@ -312,7 +312,7 @@ async def _json_text(call: Call) -> str:
     """Return the body as it came, once it is known to be JSON or empty."""
     text = await call.text()
     if text:
-        await call.json(msgspec.Raw)
+        decode_json(text, msgspec.Raw)
     return text
 
 
