@@ -21,10 +21,11 @@ class Counter(Actor):
 
     async def add(self, by: int) -> int:
         """Add, tell the audit, and answer the new value: all of it durable, or none."""
-        self.state["value"] = self.state.get("value", 0) + by
+        value: int = self.state.get("value", 0) + by
+        self.state["value"] = value
         self.send(AUDIT, "record", {"counter": self.id.key, "by": by})
         await self.reminders.set("forget", due=timedelta(days=7))
-        return self.state["value"]
+        return value
 
     async def on_reminder(self, name: str, data: Any) -> None:
         """Nobody counted for a week: start from zero."""
@@ -40,17 +41,18 @@ class Audit(Actor):
 
     async def changes(self) -> int:
         """Answer how many there were."""
-        return self.state.get("changes", 0)
+        count: int = self.state.get("changes", 0)
+        return count
 
 
 async def main() -> None:
     """Count a little."""
     async with ActorSystem(SqliteStore(Path(".state/counters.db")), [Counter, Audit]) as system:
         for name in ("apples", "pears", "apples"):
-            value = await system.call(ActorId("Counter", name), "add", b"2")
-            print(f"{name}: {value.decode()}")  # noqa: T201 -- an example talks to its reader
-        changes = await system.call(AUDIT, "changes")
-        print(f"changes so far: {changes.decode()}")  # noqa: T201 -- as above
+            value = await system.actor(Counter, name).call("add", 2)
+            print(f"{name}: {value}")
+        changes = await system.actor(Audit, AUDIT.key).call("changes")
+        print(f"changes so far: {changes}")
 
 
 if __name__ == "__main__":

@@ -314,7 +314,12 @@ def authored_type(cls: type[Actor]) -> ActorType:
     def activate(actor_id: ActorId, record: ActorRecord | None, services: ActorServices) -> _Host:
         return _Host(cls, methods, actor_id, record, services)
 
-    return ActorType(cls.actor_type or cls.__name__, activate)
+    return ActorType(type_name(cls), activate)
+
+
+def type_name(cls: type[Actor]) -> str:
+    """Return the name under which an author's class is registered."""
+    return cls.actor_type or cls.__name__
 
 
 def _method_of(cls: type[Actor], name: str, function: Any) -> _Method:

@@ -7,8 +7,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from actorflow.actors.actor import ActorType, WorkerType
-from actorflow.actors.address import ActorId, partition_of
-from actorflow.actors.author import Actor, authored_type
+from actorflow.actors.address import ActorId, checked_actor_id, partition_of
+from actorflow.actors.author import Actor, authored_type, type_name
 from actorflow.actors.clock import Clock, IdSource, SystemClock, SystemIds
 from actorflow.actors.environment import Counters, Environment
 from actorflow.actors.errors import (
@@ -24,6 +24,7 @@ from actorflow.actors.limits import Limits
 from actorflow.actors.message import Message
 from actorflow.actors.partition import Partition, PartitionState
 from actorflow.actors.ports import Held
+from actorflow.actors.reference import ActorRef
 from actorflow.actors.watch import Watch
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class ActorSystem:
         stopping = self.refuse_new()
         try:
             async with asyncio.timeout(drain_s):
-                while not all(p.is_quiet() for p in self._partitions):  # noqa: ASYNC110 -- at the end, once
+                while not all(p.is_quiet() for p in self._partitions):
                     await asyncio.sleep(DRAIN_POLL_S)
         except TimeoutError:
             _log.warning("drain took too long; unfinished work runs again after the next start")
@@ -256,6 +257,15 @@ class ActorSystem:
         stored: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         partition.accept(Message(actor, method, payload, reply=stored))
         await stored
+
+    def actor(self, kind: type[Actor] | str, key: str) -> ActorRef:
+        """Return a reference by which Python values can be sent to an author's actor.
+
+        Raises:
+            InvalidActorIdError: the key cannot be used.
+        """
+        name = kind if isinstance(kind, str) else type_name(kind)
+        return ActorRef(self, checked_actor_id(name, key))
 
     async def read(
         self, actors: Sequence[ActorId], *, with_log: bool = False
