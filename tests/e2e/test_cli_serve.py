@@ -206,6 +206,16 @@ def test_a_second_signal_leaves_at_once_and_nothing_is_lost(serve: Serve) -> Non
     assert again.json("wait", "o")["status"] == "COMPLETED"
 
 
+def test_the_drain_ends_in_time_although_an_activity_does_not(serve: Serve) -> None:
+    server = serve("--app", str(EXAMPLE), "--graceful-shutdown-seconds", "0.1", STEP_SECONDS="3600")
+    server.json("start", "OrderProcessingWorkflow", "--id", "o", "--input", PAPERCLIPS)
+    server.wait_until_history_has("o", "TaskScheduled")
+    assert server.end() == 0
+    assert server.err.all[-1] == "Stopped."
+    again = serve("--app", str(EXAMPLE))
+    assert again.json("wait", "o")["status"] == "COMPLETED"
+
+
 def test_shutdown_by_call(serve: Serve) -> None:
     server = serve("--store", "memory:")
     host, port = server.url.removeprefix("http://").split(":")

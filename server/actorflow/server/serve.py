@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +19,6 @@ from typing import NoReturn
 
 import click
 import structlog
-from actorflow.workflow.engine import WorkflowEngine
 
 from actorflow.actors.errors import ActorflowError, CorruptError, StoreInUseError
 from actorflow.actors.ports import PartitionStore
@@ -26,6 +26,7 @@ from actorflow.server.app import HttpServer
 from actorflow.server.config import Settings
 from actorflow.server.loader import AppLoadError, load_app
 from actorflow.server.logs import configure_logs
+from actorflow.workflow.engine import WorkflowEngine
 from actorflow.workflow.registry import Registry
 
 log = structlog.get_logger("actorflow.server")
@@ -36,6 +37,7 @@ _SURVIVES = {
     "fsync": "what was accepted survives a power cut",
 }
 _FORCED_EXIT_DELAY_S = 0.1
+_THREADS_END_S = 0.5
 
 
 class StartUpError(ActorflowError):
@@ -57,13 +59,14 @@ def run(settings: Settings) -> int:
     configure_logs(settings)
     registry = _load(settings.app)
     with asyncio.Runner(loop_factory=_loop_factory(settings)) as runner:
-        return runner.run(_serve(settings, registry))
+        runner.run(_serve(settings, registry))
+    return 0
 
 
-async def _serve(settings: Settings, registry: Registry | None) -> int:
-    stop = Stop()
+async def _serve(settings: Settings, registry: Registry | None) -> None:
+    stop = Stop(settings.graceful_shutdown_s)
     stop.listen()
-    async with _engine(settings, registry) as engine:
+    async with _engine(settings, registry, stop) as engine:
         server = HttpServer(engine, settings, request_shutdown=stop.request)
         try:
             await server.start_up()
@@ -75,17 +78,35 @@ async def _serve(settings: Settings, registry: Registry | None) -> int:
                 reason = await stop.wait()
                 _say_drain(settings, reason)
         finally:
-            await server.shut_down()
+            await server.shut_down(drain_s=stop.left_s())
     _say(settings, "Stopped.", "stopped")
-    return 0
+    _leave_busy_threads()
+
+
+def _leave_busy_threads() -> None:
+    # Python would wait at its exit for every `def` activity, however long it takes. The store is
+    # closed by now, and such an activity runs again after the next start.
+    deadline_s = asyncio.get_running_loop().time() + _THREADS_END_S
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join(max(0.0, deadline_s - asyncio.get_running_loop().time()))
+            if thread.is_alive():
+                _leave(0)
 
 
 class Stop:
     """The wish to end: the first signal drains, the second one leaves at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, graceful_s: float) -> None:
         self._event = asyncio.Event()
         self._reason = ""
+        self._graceful_s = graceful_s
+        self._end_s: float | None = None
+
+    def left_s(self) -> float:
+        """Return what is left of the time to drain, in seconds."""
+        now_s = asyncio.get_running_loop().time()
+        return self._graceful_s if self._end_s is None else max(0.0, self._end_s - now_s)
 
     def listen(self) -> None:
         """Take SIGINT and SIGTERM of this process."""
@@ -106,17 +127,20 @@ class Stop:
 
     def _on_signal(self, number: signal.Signals) -> None:
         if self._event.is_set():
-            click.echo("Left at once; nothing accepted is lost.", err=True)
+            click.echo("Left at once.", err=True)
             _leave(128 + number)
         self._set(number.name)
 
     def _set(self, reason: str) -> None:
-        self._reason = self._reason or reason
-        self._event.set()
+        if not self._event.is_set():
+            self._reason = reason
+            self._end_s = asyncio.get_running_loop().time() + self._graceful_s
+            self._event.set()
 
 
 def _leave(code: int) -> NoReturn:
-    # The store is safe at any instant; waiting for threads is what the second Ctrl-C refuses.
+    # The store may lose its process at any instant; nothing needs to be cleaned up.
+    sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
@@ -140,7 +164,9 @@ def _loop_factory(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop]
 
 
 @contextlib.asynccontextmanager
-async def _engine(settings: Settings, registry: Registry | None) -> AsyncIterator[WorkflowEngine]:
+async def _engine(
+    settings: Settings, registry: Registry | None, stop: Stop
+) -> AsyncIterator[WorkflowEngine]:
     engine = WorkflowEngine(_store(settings), registry, app_id=settings.app_id)
     try:
         await engine.start_up()
@@ -149,7 +175,7 @@ async def _engine(settings: Settings, registry: Registry | None) -> AsyncIterato
     try:
         yield engine
     finally:
-        await engine.shut_down(drain_s=settings.graceful_shutdown_s)
+        await engine.shut_down(drain_s=stop.left_s())
 
 
 def _store(settings: Settings) -> PartitionStore:
