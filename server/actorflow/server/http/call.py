@@ -94,8 +94,6 @@ class Call:
             raise WireError(
                 415, "ERR_CONTENT_ENCODING", "Content-Encoding is not supported; send plain bytes"
             )
-        if (request.content_length or 0) > self._body_max_bytes:
-            raise _too_large()
         if content.is_eof() and content.exception() is None:
             body = content.read_nowait()  # it came together with the header
             if len(body) > self._body_max_bytes:
@@ -105,6 +103,8 @@ class Call:
 
     async def _slow_body(self) -> bytes:
         request = self.request
+        if (request.content_length or 0) > self._body_max_bytes:
+            raise _too_large()
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0  # an interim answer does not count as a begun response
@@ -146,7 +146,9 @@ def check_name(kind: str, code: str, name: str) -> None:
     """
     if len(name.encode()) > NAME_MAX_BYTES:
         raise WireError(400, code, f"{kind} name exceeds the max length of {NAME_MAX_BYTES} bytes")
-    if any(ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 for char in name):
+    if not name.isprintable() and any(
+        ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 for char in name
+    ):
         raise WireError(400, code, f"{kind} name contains a control character")
 
 

@@ -72,11 +72,10 @@ class Edge:
             if _header_bytes(request) > self._header_max_bytes:
                 return _closing(respond.text(TEXT_431, 431))
             self._hosts.check(request.headers)
-            allowed = self._origins.preflight(request.method, request.headers)
-            if allowed is not None:
-                response = respond.empty(204)
-                response.headers.update(allowed)
-                return response
+            if request.method == "OPTIONS":
+                allowed = self._origins.preflight(request.headers)
+                if allowed is not None:
+                    return respond.empty(204, allowed)
             target = split_target(request.raw_path)
             if target is not None:
                 match = self.router.find(request.method, target.segments)

@@ -14,6 +14,9 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 CLIENT_HEADER = "X-Actorflow-Client"
 """A header that no web page can send without asking first (CORS); its value does not matter."""
 
+SEEN_MAX = 64
+"""Allowed Host values that need no second look."""
+
 _Headers = CIMultiDictProxy[str]
 
 
@@ -26,13 +29,19 @@ class HostGuard:
             names = (*LOOPBACK_NAMES, *settings.listen_addresses)
         self._open = not names or "*" in names
         self._allowed = frozenset(name.lower().strip("[]").rstrip(".") for name in names)
+        self._seen: set[str] = set()
 
     def check(self, headers: _Headers) -> None:
         """Raise WireError 421 for a name that is not ours. HTTP/1.0 may come without one."""
         if self._open:
             return
         host = headers.get("Host")
-        if host is not None and _host_name(host) not in self._allowed:
+        if host is None or host in self._seen:
+            return
+        if _host_name(host) in self._allowed:
+            if len(self._seen) < SEEN_MAX:  # the ports are many, those that are used are few
+                self._seen.add(host)
+        else:
             raise WireError(
                 421,
                 "ERR_HOST_NOT_ALLOWED",
@@ -63,10 +72,10 @@ class OriginGuard:
                 "web pages of that origin may not call; allow it with --allowed-origins",
             )
 
-    def preflight(self, method: str, headers: _Headers) -> dict[str, str] | None:
-        """Return the headers of the answer to a browser's question; None when it is none."""
+    def preflight(self, headers: _Headers) -> dict[str, str] | None:
+        """Return the headers of the answer to a browser's OPTIONS; None when it is no question."""
         origin = headers.get("Origin")
-        if method != "OPTIONS" or origin is None or not self._allows(origin):
+        if origin is None or not self._allows(origin):
             return None
         if "Access-Control-Request-Method" not in headers:
             return None

@@ -1,5 +1,6 @@
 """Answers: headers prepared once, JSON bodies, and the form of an error."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
@@ -31,9 +32,12 @@ def text(body: str, status: int) -> web.Response:
     return web.Response(body=body.encode(), status=status, headers=_TEXT)
 
 
-def empty(status: int = 204) -> web.Response:
+def empty(status: int = 204, headers: Mapping[str, str] | None = None) -> web.Response:
     """Answer without a body."""
-    return web.Response(status=status, headers=_EMPTY)
+    response = web.Response(status=status, headers=_EMPTY)
+    if headers:
+        response.headers.update(headers)
+    return response
 
 
 def accepted() -> web.Response:

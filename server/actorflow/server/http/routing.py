@@ -63,6 +63,21 @@ class Router:
 
     def find(self, method: str, segments: tuple[str, ...]) -> Match | None:
         """Return the route of an escaped, cleaned path; None when there is none."""
+        node = self._root
+        values = []
+        for segment in segments:
+            child = node.literals.get(segment)
+            if child is None:
+                child = node.parameter
+                if child is None:
+                    break
+                values.append(segment)
+            node = child
+        else:
+            route = node.routes.get(method)
+            if route is not None:
+                return Match(route, tuple(values))
+        # Always preferring the literal led nowhere: try the parameters beside it too.
         return _find(self._root, method, segments, 0, ())
 
     def _add(self, route: Route) -> None:
