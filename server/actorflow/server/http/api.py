@@ -1,6 +1,6 @@
 """What the HTTP edge asks of the engine; `actorflow.workflow.engine.WorkflowEngine` does it all."""
 
-import builtins
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from actorflow.workflow.model import (
@@ -103,7 +103,7 @@ class EngineApi(Protocol):
         """Start a new instance from an event of an ended one."""
         ...
 
-    async def why(self, instance_id: str) -> builtins.list[WaitReason]:
+    async def why(self, instance_id: str) -> Sequence[WaitReason]:
         """Return what an open instance waits for."""
         ...
 
@@ -115,7 +115,7 @@ class EngineApi(Protocol):
         """Return True as soon as a worker is connected, False after the time."""
         ...
 
-    def problems(self) -> builtins.list[str]:
+    def problems(self) -> Sequence[str]:
         """Return why the engine cannot do its work; empty when it can."""
         ...
 

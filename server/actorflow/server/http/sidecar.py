@@ -1,6 +1,6 @@
 """Health, metadata, shutdown and metrics: what surrounds the workflow API."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -124,7 +124,7 @@ class SidecarHandlers:
         """Show the OpenAPI document of everything served here."""
         return respond.json_bytes(openapi.document_bytes())
 
-    def _problems(self) -> list[str]:
+    def _problems(self) -> Sequence[str]:
         if self._waits.is_stopping:
             return ["stopping"]
         return self._engine.problems()
