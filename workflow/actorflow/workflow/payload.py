@@ -9,6 +9,7 @@ its own methods. Floats that are not finite become null, as JSON has no word for
 import json
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 from functools import lru_cache
 from inspect import Parameter
@@ -81,7 +82,9 @@ def _to_payload_slow(value: object, what: str) -> str:
 
 def _to_payload_big(value: object, what: str) -> str:
     try:
-        text = json.dumps(msgspec.to_builtins(value, enc_hook=_plain), separators=(",", ":"))
+        text = json.dumps(
+            msgspec.to_builtins(value, enc_hook=_plain), separators=(",", ":"), allow_nan=False
+        )
     except (TypeError, ValueError) as error:
         raise PayloadError(
             f"{what} of type {type(value).__name__} cannot be written as JSON: {error}"
@@ -115,7 +118,7 @@ _PLAIN_FORMS: tuple[tuple[Any, Callable[[Any], object]], ...] = (
     (set | frozenset, _sorted_list),
     (msgspec.Struct, lambda value: msgspec.to_builtins(value, enc_hook=_plain)),
     (PurePath, str),
-    # msgspec has a text form for the rest: bytes, timedelta, raw JSON.
+    (timedelta, msgspec.to_builtins),  # ISO 8601
     ((bytes, bytearray, memoryview), lambda value: msgspec.to_builtins(bytes(value))),
 )
 
