@@ -43,7 +43,7 @@ class CliError(click.ClickException):
     def __init__(self, cause: str, mend: str = "", code: Exit = Exit.FAILED) -> None:
         super().__init__(cause)
         self.mend = mend
-        self.exit_code = code
+        self.exit_code = code  # type: ignore[misc]  # click reads it from the instance
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the error on stderr."""
