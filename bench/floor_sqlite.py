@@ -1,7 +1,6 @@
-"""The floor below every figure on SQLite: the bare store, given the same batches.
+"""The bare SQLite store with synthetic batches: what one commit costs, by size and fill.
 
-`floor_of` replays commits of a real run, recorded by `RecordingStore`, into a fresh file and
-says how many turns a second the store alone does. Run as a script it measures synthetic batches.
+`python -m bench.floor_sqlite --help`. Scenarios use `bench.floor` and the batches of their own run.
 """
 
 from __future__ import annotations
@@ -13,157 +12,12 @@ import platform
 import random
 import sqlite3
 import tempfile
-import time
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from actorflow.actors.address import ActorId
-from actorflow.actors.clock import SystemClock
-from actorflow.actors.ports import (
-    Acquired,
-    ActorWrite,
-    Commit,
-    CommitResult,
-    Lease,
-    MessageRow,
-    Summary,
-)
-from actorflow.actors.store.sqlite import Durability, SqliteStore
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from actorflow.actors.ports import (
-        ActorRecord,
-        DueReminder,
-        Held,
-        PartitionStore,
-        Query,
-        Recovery,
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Floor:
-    """What the bare store did with a list of commits."""
-
-    turns: int
-    commits: int
-    turns_per_s: float
-    cpu_us_per_turn: float
-    commit_p50_ms: float
-    commit_p99_ms: float
-
-
-class RecordingStore:
-    """A `PartitionStore` that passes everything on and keeps the commits that were applied."""
-
-    def __init__(self, inner: PartitionStore) -> None:
-        self._inner = inner
-        self.commits: list[Commit] = []
-
-    async def open(self) -> None:
-        """Open the store behind."""
-        await self._inner.open()
-
-    async def close(self) -> None:
-        """Close the store behind."""
-        await self._inner.close()
-
-    async def acquire(self, partition: int, token: str, *, ttl_ms: int) -> Acquired | Held:
-        """Pass on."""
-        return await self._inner.acquire(partition, token, ttl_ms=ttl_ms)
-
-    async def renew(self, lease: Lease, *, ttl_ms: int) -> bool:
-        """Pass on."""
-        return await self._inner.renew(lease, ttl_ms=ttl_ms)
-
-    async def release(self, lease: Lease) -> None:
-        """Pass on."""
-        await self._inner.release(lease)
-
-    async def commit(self, commit: Commit) -> CommitResult:
-        """Pass on, and keep what was applied."""
-        result = await self._inner.commit(commit)
-        if result is CommitResult.OK:
-            self.commits.append(commit)
-        return result
-
-    async def recover(self, partition: int, *, horizon_ms: int) -> Recovery:
-        """Pass on."""
-        return await self._inner.recover(partition, horizon_ms=horizon_ms)
-
-    async def due(
-        self, partition: int, *, from_ms: int, until_ms: int, limit: int
-    ) -> Sequence[DueReminder]:
-        """Pass on."""
-        return await self._inner.due(partition, from_ms=from_ms, until_ms=until_ms, limit=limit)
-
-    async def load(
-        self, partition: int, actors: Sequence[ActorId], *, with_log: bool
-    ) -> list[ActorRecord | None]:
-        """Pass on."""
-        return await self._inner.load(partition, actors, with_log=with_log)
-
-    async def find(self, query: Query) -> list[ActorRecord]:
-        """Pass on."""
-        return await self._inner.find(query)
-
-
-async def floor_of(
-    commits: Sequence[Commit],
-    *,
-    turns: int,
-    durability: Durability,
-    directory: Path,
-    skip: int = 0,
-) -> Floor:
-    """Apply commits to a fresh file in `directory` and measure.
-
-    Args:
-        commits: all commits of one run from an empty store on, in order.
-        turns: finished turns in `commits[skip:]`.
-        durability: as the run had it.
-        directory: where the file goes; on the same disk as the run's.
-        skip: how many of the first commits prepare the store and are not measured.
-    """
-    store = SqliteStore(directory / "floor.db", durability=durability, clock=SystemClock())
-    await store.open()
-    try:
-        acquired = await store.acquire(0, "floor", ttl_ms=60_000)
-        assert isinstance(acquired, Acquired)
-        fresh = [
-            replace(
-                commit, lease=acquired.lease, prev_seq=acquired.seq + n, seq=acquired.seq + n + 1
-            )
-            for n, commit in enumerate(commits)
-        ]
-        for commit in fresh[:skip]:
-            await _apply(store, commit)
-        spent_s: list[float] = []
-        wall_s, cpu_s = time.perf_counter(), time.process_time()
-        for commit in fresh[skip:]:
-            begun_s = time.perf_counter()
-            await _apply(store, commit)
-            spent_s.append(time.perf_counter() - begun_s)
-        wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
-    finally:
-        await store.close()
-    spent_s.sort()
-    return Floor(
-        turns=turns,
-        commits=len(spent_s),
-        turns_per_s=round(turns / wall_s),
-        cpu_us_per_turn=round(cpu_s / turns * 1e6, 1),
-        commit_p50_ms=round(spent_s[len(spent_s) // 2] * 1e3, 3),
-        commit_p99_ms=round(spent_s[len(spent_s) * 99 // 100] * 1e3, 3),
-    )
-
-
-async def _apply(store: SqliteStore, commit: Commit) -> None:
-    result = await store.commit(commit)
-    assert result is CommitResult.OK, f"{result} for commit {commit.seq}"
+from actorflow.actors.ports import ActorWrite, Commit, Lease, MessageRow, Summary
+from actorflow.actors.store.sqlite import SqliteStore
+from bench.floor import floor_of
 
 
 def synthetic_commits(
@@ -244,9 +98,8 @@ def main() -> None:
                         floor = asyncio.run(
                             floor_of(
                                 commits,
+                                SqliteStore(Path(directory) / "floor.db", durability=durability),
                                 turns=turns // batch * batch,
-                                durability=durability,
-                                directory=Path(directory),
                                 skip=skip,
                             )
                         )

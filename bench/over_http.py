@@ -1,0 +1,130 @@
+"""The scenarios over HTTP: server, load generator and floor each in a process of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from bench.case import Case, Row, Target, quantile
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+ROOT = Path(__file__).resolve().parent.parent
+
+READY_S = 20.0
+"""How long a process may take until it listens."""
+
+
+async def http_start(case: Case) -> Row:
+    """Start workflows over HTTP, which run to their end meanwhile; floor: aiohttp's bare echo."""
+    targets = (Target("per_s", 1_800, at_least=True),) if case.clients == 16 else ()
+    return await _over_http("http-start", "start", case, targets)
+
+
+async def http_hello(case: Case) -> Row:
+    """Start over HTTP and wait for the end with a second request; floor: two bare echoes."""
+    targets = (Target("p50_ms", 2.0),) if case.clients == 1 else ()
+    return await _over_http("http-hello", "hello", case, targets)
+
+
+async def _over_http(scenario: str, mode: str, case: Case, targets: tuple[Target, ...]) -> Row:
+    async with _process(case, "echo", ["bench.http_echo"]) as (_, port):
+        await _load(case, port, "echo", seconds=0.3)
+        echo = await _load(case, port, "echo", seconds=max(0.3, case.seconds / 3))
+    serve = [
+        "actorflow.server",
+        "serve",
+        "--app",
+        str(ROOT / "bench" / "workflows.py"),
+        "--store",
+        "memory://" if case.store == "memory" else f"sqlite:///{case.directory / 'http.db'}",
+        "--http-port",
+        "0",
+    ]
+    if case.store == "sqlite":
+        serve += ["--durability", case.durability]
+    async with _process(case, "serve", serve) as (pid, port):
+        await _load(case, port, mode, seconds=0.3)
+        process = psutil.Process(pid)
+        before = process.cpu_times()
+        run = await _load(case, port, mode, seconds=case.seconds)
+        after = process.cpu_times()
+    cpu_s = after.user + after.system - before.user - before.system
+    ops = len(run["spent_s"])
+    per_s = ops / run["wall_s"]
+    requests = 2 if mode == "hello" else 1
+    echo_per_s = len(echo["spent_s"]) / echo["wall_s"] / requests
+    return Row(
+        scenario=scenario,
+        clients=case.clients,
+        figures={
+            "ops": ops,
+            "per_s": round(per_s, 1),
+            "p50_ms": round(quantile(run["spent_s"], 0.5) * 1e3, 3),
+            "p99_ms": round(quantile(run["spent_s"], 0.99) * 1e3, 3),
+            "cpu_us_per_op": round(cpu_s / ops * 1e6, 1),
+            "generator_cpu_share": run["generator_cpu_share"],
+            "share_of_floor": round(per_s / echo_per_s, 3),
+        },
+        floor={
+            "per_s": round(echo_per_s, 1),
+            "p50_ms": round(quantile(echo["spent_s"], 0.5) * 1e3 * requests, 3),
+        },
+        targets=targets,
+    )
+
+
+async def _load(case: Case, port: int, mode: str, *, seconds: float) -> dict[str, Any]:
+    generator = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "bench.http_load",
+        *("--port", str(port), "--clients", str(case.clients)),
+        *("--seconds", str(seconds), "--mode", mode),
+        stdout=asyncio.subprocess.PIPE,
+        cwd=ROOT,
+    )
+    output, _ = await generator.communicate()
+    found: dict[str, Any] = json.loads(output)
+    assert not found["failed"], f"{found['failed']} requests failed: {found['failures']}"
+    return found
+
+
+@asynccontextmanager
+async def _process(case: Case, name: str, command: list[str]) -> AsyncIterator[tuple[int, int]]:
+    """Run a module that writes a ready file; yield its process id and port; stop it at the end."""
+    ready = case.directory / f"{name}.ready"
+    options = ["--ready-file", str(ready)]
+    if not case.uvloop:
+        options.append("--no-uvloop")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        *command,
+        *options,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(READY_S):
+            while not ready.exists():
+                if process.returncode is not None:
+                    _, complaint = await process.communicate()
+                    raise RuntimeError(f"{name} did not start: {complaint.decode()}")
+                await asyncio.sleep(0.02)
+        url = json.loads(ready.read_text())["urls"][0]
+        yield process.pid, int(url.rpartition(":")[2].rstrip("/"))
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.communicate()
