@@ -119,7 +119,18 @@ def test_level_and_access_log() -> None:
     logging.getLogger("aiohttp.access").info("no")
     assert stream.getvalue() == ""
     configure_logs(Settings(access_log=True), stream)
-    logging.getLogger("aiohttp.access").info("GET /")
+    logging.getLogger("aiohttp.access").info(
+        '127.0.0.1 "GET / HTTP/1.1" 200 3 "agent"',
+        extra={
+            "first_request_line": "GET / HTTP/1.1",
+            "response_status": 200,
+            "response_size": 3,
+            "remote_address": "127.0.0.1",
+            "request_header": {"User-Agent": "agent"},
+        },
+    )
+    line = 'info    request request="GET / HTTP/1.1" status=200 size_bytes=3 remote=127.0.0.1\n'
+    assert stream.getvalue().endswith(line)
     assert stream.getvalue().count("\n") == 1
 
 

@@ -24,6 +24,13 @@ VALUE_MAX_CHARS = 1_000
 STACK_MAX_CHARS = 8_000
 PAYLOAD_KEYS = frozenset({"input", "output", "result", "payload", "body", "custom_status", "data"})
 HIDDEN: Final = "***"
+_ACCESS_KEYS = ("time", "level", "logger", "exc_info", "_record", "_from_structlog")
+_ACCESS_FIELDS = {
+    "first_request_line": "request",
+    "response_status": "status",
+    "response_size": "size_bytes",
+    "remote_address": "remote",
+}
 _UNSAFE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
@@ -42,7 +49,7 @@ def configure_logs(settings: Settings, stream: TextIO | None = None) -> None:
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[*shared, _access_to_fields],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 _stack_to_text,
@@ -105,6 +112,18 @@ class Scrubber:
         if len(text) > most:
             text = f"{text[:most]}... ({len(text):,} characters)"
         return escaped(text)
+
+
+def _access_to_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    # The access log says everything twice: as one text, and as fields of the record.
+    if event.get("logger") != "aiohttp.access":
+        return event
+    kept = {key: event[key] for key in _ACCESS_KEYS if key in event}
+    return (
+        kept
+        | {new: event[old] for old, new in _ACCESS_FIELDS.items() if old in event}
+        | {"event": "request"}
+    )
 
 
 def _stack_to_text(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
