@@ -77,6 +77,34 @@ class MessageRow(NamedTuple):
     parked: str = ""
 
 
+class EntryId(NamedTuple):
+    """Position on a link; compares in the order of sending. See `link.py`."""
+
+    epoch: int
+    n: int
+
+
+class LinkEntry(NamedTuple):
+    """One message on its way to another partition, as it is stored in the sender's outbox."""
+
+    destination: int
+    id: EntryId
+    prev: EntryId
+    target: ActorId
+    method: str
+    payload: bytes
+    sender: ActorId | None = None
+
+
+class LinkMark(NamedTuple):
+    """How far a receiver has stored a link. `lineage` is a checksum of the sender's token: an
+    epoch number that comes back with another lineage means that the sender's store lost data."""
+
+    source: int
+    id: EntryId
+    lineage: int
+
+
 @dataclass(frozen=True, slots=True)
 class ActorWrite:
     """The net effect of a batch on one actor.
@@ -129,6 +157,9 @@ class Commit:
     put_messages: tuple[MessageRow, ...] = ()
     delete_messages: tuple[int, ...] = ()
     park_messages: tuple[tuple[int, str], ...] = ()
+    put_outbox: tuple[LinkEntry, ...] = ()
+    trim_outbox: tuple[tuple[int, EntryId], ...] = ()  # destination, last entry to forget
+    put_marks: tuple[LinkMark, ...] = ()
 
 
 class CommitResult(StrEnum):
@@ -165,6 +196,8 @@ class Recovery(NamedTuple):
 
     messages: tuple[MessageRow, ...]  # by rising id, parked ones included
     reminders: tuple[DueReminder, ...]  # due before the horizon, earliest first
+    outbox: tuple[LinkEntry, ...] = ()  # by destination, then by id
+    marks: tuple[LinkMark, ...] = ()  # by source
 
 
 class Query(NamedTuple):
