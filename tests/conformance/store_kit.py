@@ -1,7 +1,7 @@
 """What every store must do: `actorflow.actors.ports` in executable form.
 
 A store's test module subclasses `OwnershipKit`, `WriteKit` (`store_kit_writes.py`) and `ReadKit`
-(`store_kit_reads.py`) and gives them a `store` fixture that yields an open, empty store built on the
+(`store_kit_reads.py`) and gives them a `store` fixture that yields an open, empty store on the
 `clock` fixture. `malformed.py` has the commits that must be refused.
 """
 

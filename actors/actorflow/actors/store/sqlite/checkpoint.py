@@ -12,11 +12,16 @@ import sqlite3
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from actorflow.actors.store.sqlite.threads import settled
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 _log = logging.getLogger(__name__)
+
+BACKLOG_FACTOR = 4
+"""Growth during one checkpoint, in units of its limit, after which commits wait for its end."""
 
 
 class Checkpointer:
@@ -41,12 +46,20 @@ class Checkpointer:
         self._pause_writer = pause_writer
         self._pool = ThreadPoolExecutor(1, "actorflow-checkpoint")
         self._running: Future[None] | None = None
+        self._is_behind = False
+
+    async def wait_room(self) -> None:
+        """Wait for a checkpoint that the commits outrun. Does not suspend otherwise."""
+        if self._is_behind and self._running is not None:
+            await settled(self._running)
+            self._is_behind = False
 
     def after_commit(self) -> None:
         """Start a checkpoint if the log is long and none is under way. Costs one `stat`."""
+        log_bytes = self._log_bytes()
         if self._running is not None and not self._running.done():
-            return
-        if self._log_bytes() > self._due_bytes:
+            self._is_behind = log_bytes > self._due_bytes + BACKLOG_FACTOR * self._limit_bytes
+        elif log_bytes > self._due_bytes:
             self._running = self._pool.submit(self._run)
 
     def close(self) -> None:
@@ -56,7 +69,8 @@ class Checkpointer:
 
     def _run(self) -> None:
         try:
-            complete = self._copy() or self._pause_writer(self._copy).result()
+            self._copy()
+            complete = self._pause_writer(self._copy).result()
         except sqlite3.Error as error:
             _log.warning("checkpoint failed, the log stays longer: %s", error)
             complete = False
@@ -65,7 +79,7 @@ class Checkpointer:
         self._due_bytes = self._limit_bytes + (0 if complete else self._log_bytes())
 
     def _copy(self) -> bool:
-        """Copy what can be copied without waiting; True when nothing is left in the log."""
+        """Copy what can be copied without waiting; True when it reached the end of its log."""
         _, in_log, copied = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         return bool(in_log == copied)
 

@@ -156,6 +156,8 @@ class SqliteStore:
         Raises:
             CorruptError: the file is damaged; nothing was written.
         """
+        if commit.lease.partition != 0:
+            return CommitResult.FENCED
 
         def apply(connection: sqlite3.Connection) -> tuple[CommitResult, bool]:
             result = apply_commit(connection, commit)
@@ -197,6 +199,7 @@ class SqliteStore:
         self, work: Callable[[sqlite3.Connection], tuple[T, bool]], *, large: bool = False
     ) -> T:
         parts = self._open_parts()
+        await parts.checkpointer.wait_room()
         await parts.writer.wait_idle()
         if self._parts is not parts:
             raise self._closed()
@@ -270,7 +273,7 @@ class SqliteStore:
 
 
 def _owns(standing: Standing, lease: Lease) -> bool:
-    return standing.epoch == lease.epoch and standing.token == lease.token
+    return lease.partition == 0 and (standing.epoch, standing.token) == lease[1:]
 
 
 def _check_partition(partition: int) -> None:
