@@ -242,6 +242,11 @@ def test_why_of_an_instance_that_waits_for_nothing(server: ScriptedServer) -> No
     assert "waits for nothing: it is RUNNING" in run("why", "order-1").stdout
 
 
+def test_an_empty_list_says_so(server: ScriptedServer) -> None:
+    server.on("GET /actorflow/v1/instances", {"instances": []})
+    assert run("list").stdout == "No instances.\n"
+
+
 def test_a_table_in_a_pipe_is_not_cut(server: ScriptedServer) -> None:
     long = "x" * (CELL_MAX_CHARS * 5)
     server.on("GET /actorflow/v1/instances", {"instances": [ITEM | {"instanceID": long}]})
@@ -268,8 +273,35 @@ def test_wait_polls_until_the_end_and_tells_by_its_exit_code(
     ] * 3
 
 
+def test_wait_outlives_a_restart_of_the_server(server: ScriptedServer) -> None:
+    away = (503, {"errorCode": "ERR_ACTOR_RUNTIME_CLOSED", "message": "closed"})
+    server.on(f"GET {ONE}/wait", ITEM, away, away, DONE)
+    server.on(f"GET {ONE}/waiting", WAITING)
+    assert run("wait", "order-1").exit_code == 0
+
+
+def test_wait_does_not_wait_for_ever_for_a_server(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actorflow.server.cli_workflow.AWAY_MAX_S", 0.0)
+    server.on(f"GET {ONE}/wait", ITEM, (503, {"errorCode": "X", "message": "closed"}))
+    server.on(f"GET {ONE}/waiting", WAITING)
+    result = run("wait", "order-1")
+    assert result.exit_code == Exit.UNREACHABLE
+    assert "closed" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["--timeout", "60"]])
+def test_wait_does_not_wait_for_a_server_that_never_was(
+    server: ScriptedServer, arguments: list[str]
+) -> None:
+    server.on(f"GET {ONE}/wait", (503, {"errorCode": "X", "message": "closed"}), DONE)
+    assert run("wait", "order-1", *arguments).exit_code == Exit.UNREACHABLE
+
+
 def test_wait_gives_up_after_its_timeout(server: ScriptedServer) -> None:
     server.on(f"GET {ONE}/wait", ITEM)
+    server.on(f"GET {ONE}/waiting", WAITING)
     result = run("wait", "order-1", "--timeout", "0")
     assert result.exit_code == Exit.TIMEOUT
     assert "still RUNNING" in result.stderr

@@ -63,6 +63,9 @@ def print_table(
 
 def print_instances(instances: Sequence[dict[str, Any]]) -> None:
     """Print a listing."""
+    if not instances:
+        _console().print("No instances.")
+        return
     now_s = time.time()
     rows = [
         (

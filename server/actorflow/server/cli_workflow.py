@@ -6,6 +6,7 @@ JSON with --json.
 
 import functools
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -30,6 +31,10 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 POLL_S = 2.0
 """How long one long poll of `wait` lasts; between two of them the spinner learns why it waits."""
 
+AWAY_MAX_S = 60.0
+"""How long `wait` waits for a server that does not answer."""
+
+AWAY_PAUSE_S = 0.2
 PAGE_MAX = 1_000
 _TERMINAL = ("COMPLETED", "FAILED", "TERMINATED")
 _STATUSES = ("PENDING", "RUNNING", "SUSPENDED", "STALLED", *_TERMINAL)
@@ -321,16 +326,14 @@ def _wait(client: Client, instance_id: str, timeout_s: float | None, *, as_json:
 
 
 def _wait_for_end(client: Client, instance_id: str, timeout_s: float | None) -> dict[str, Any]:
-    from actorflow.server.cli_show import progress, reason_text  # noqa: PLC0415 -- heavy
+    from actorflow.server.cli_show import progress  # noqa: PLC0415 -- heavy
 
-    path = _path(instance_id, "wait")
     started_s = time.monotonic()
+    patience_s = 0.0  # whoever is not there at first is not away
     with progress(f"waiting for {instance_id}") as show:
         while True:
-            left_s = POLL_S
-            if timeout_s is not None:
-                left_s = min(POLL_S, max(0.0, timeout_s - (time.monotonic() - started_s)))
-            item: dict[str, Any] = client.get(path, timeout=f"{left_s:.3f}s")
+            left_s = math.inf if timeout_s is None else started_s + timeout_s - time.monotonic()
+            item = _poll(client, instance_id, left_s, min(patience_s, left_s), show)
             if not _is_open(item):
                 return item
             spent_s = time.monotonic() - started_s
@@ -340,9 +343,38 @@ def _wait_for_end(client: Client, instance_id: str, timeout_s: float | None) -> 
                     f"see `actorflow workflow why {instance_id}`",
                     Exit.TIMEOUT,
                 )
-            reasons = _waiting(client, instance_id)["waiting"][:3]
-            why_text = "; ".join(reason_text(reason, time.time()) for reason in reasons)
-            show(f"{instance_id} {item['status']} after {spent_s:.0f} s: {why_text}")
+            show(f"{instance_id} {item['status']} after {spent_s:.0f} s: {item['why']}")
+            patience_s = AWAY_MAX_S
+
+
+def _poll(
+    client: Client,
+    instance_id: str,
+    left_s: float,
+    patience_s: float,
+    show: Callable[[str], None],
+) -> dict[str, Any]:
+    """Return the instance when it has ended or the poll is over, and then why it waits.
+
+    Instances outlive the server, so a server that is away is waited for, for `patience_s`.
+    """
+    from actorflow.server.cli_show import reason_text  # noqa: PLC0415 -- heavy
+
+    path, poll_s = _path(instance_id, "wait"), max(0.0, min(POLL_S, left_s))
+    away_until_s = time.monotonic() + patience_s
+    while True:
+        try:
+            item: dict[str, Any] = client.get(path, timeout=f"{poll_s:.3f}s")
+            if _is_open(item):
+                reasons = _waiting(client, instance_id)["waiting"][:3]
+                item["why"] = "; ".join(reason_text(reason, time.time()) for reason in reasons)
+        except CliError as err:
+            if err.exit_code != Exit.UNREACHABLE or time.monotonic() >= away_until_s:
+                raise
+            show(f"the server is away, still waiting for {instance_id}")
+            time.sleep(AWAY_PAUSE_S)
+        else:
+            return item
 
 
 @workflow.command()

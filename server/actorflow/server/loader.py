@@ -8,9 +8,8 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
-from actorflow.workflow.registry import Registry
-
 from actorflow.actors.errors import UsageError
+from actorflow.workflow.registry import Registry
 
 _EXAMPLE = "app = Registry()"
 
