@@ -106,9 +106,9 @@ class DrivenRun:
     def terminate(self, output: str | None = None) -> list[Action]:
         return self.feed(ExecutionTerminated(at_ns=self._tick(), output=output))
 
-    def asked(self, kind: type[A]) -> list[A]:
-        """Return all actions of one kind so far."""
-        return [action for action in self.actions if isinstance(action, kind)]
+    def asked(self, *kinds: type[A]) -> list[A]:
+        """Return all actions of some kinds so far."""
+        return [action for action in self.actions if isinstance(action, kinds)]
 
     def scheduled(self) -> list[str]:
         """Return the names of the activities asked for so far."""
