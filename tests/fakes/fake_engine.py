@@ -44,9 +44,9 @@ BASE_NS = 1_700_000_000_000_000_000
 class FakeStats:
     """What `stats` returns."""
 
-    turns_total: int = 7
-    open_instances: int = 2
-    store_name: str = "fake"
+    counters: dict[str, int]
+    gauges: dict[str, int]
+    connected_workers: int
 
 
 class FakeEngine:
@@ -232,7 +232,11 @@ class FakeEngine:
         return self.trouble
 
     def stats(self) -> FakeStats:
-        return FakeStats(open_instances=len(self.instances))
+        return FakeStats(
+            counters={"turns": 7},
+            gauges={"live_actors": len(self.instances)},
+            connected_workers=self.workers,
+        )
 
     # Inside.
 

@@ -416,7 +416,8 @@ async def test_metrics(site: Site) -> None:
     assert reply.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     lines = reply.text.splitlines()
     assert "actorflow_turns_total 7.0" in lines
-    assert "actorflow_open_instances 1.0" in lines
+    assert "actorflow_live_actors 1.0" in lines
+    assert "actorflow_connected_workers 1.0" in lines
     line = f'{{method="GET",route="{OWN}/instances/{{instanceID}}",status="200"}} 1.0'
     assert f"actorflow_http_requests_total{line}" in lines
 

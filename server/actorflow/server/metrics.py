@@ -48,14 +48,15 @@ class Metrics(Collector):
         yield requests
 
     def _engine_metrics(self) -> Iterator[Metric]:
-        """Yield a metric for each field of the engine's statistics; `_total` marks a counter."""
-        stats = self._engine.stats()
-        for field in dataclasses.fields(stats):
-            value = getattr(stats, field.name)
-            if not isinstance(value, int | float):
-                continue
-            text = field.name.replace("_", " ").capitalize() + "."
-            if field.name.endswith("_total"):
-                yield CounterMetricFamily(f"actorflow_{field.name}", text, value=value)
-            else:
-                yield GaugeMetricFamily(f"actorflow_{field.name}", text, value=value)
+        """Yield a metric for each of the engine's numbers: `counters`, `gauges`, other gauges."""
+        stats = dataclasses.asdict(self._engine.stats())
+        counters: dict[str, int] = stats.pop("counters")
+        gauges: dict[str, int] = {**stats.pop("gauges"), **stats}
+        for name, value in counters.items():
+            yield CounterMetricFamily(f"actorflow_{name}", _sentence(name), value=value)
+        for name, value in gauges.items():
+            yield GaugeMetricFamily(f"actorflow_{name}", _sentence(name), value=value)
+
+
+def _sentence(name: str) -> str:
+    return name.replace("_", " ").capitalize() + "."

@@ -33,6 +33,7 @@ from actorflow.server.http.waits import InterruptedWaitError, Waits
 from actorflow.server.http.workflows import (
     check_instance_id,
     check_workflow_name,
+    id_from_key,
     idempotency_key,
     trace_parent,
 )
@@ -261,12 +262,13 @@ class InstanceHandlers:
         if instance_id:
             check_instance_id(instance_id)
         check_workflow_name(call.values[0])
+        key = idempotency_key(call)
         return await self._engine.start(
             call.values[0],
-            instance_id=instance_id,
+            instance_id=instance_id or id_from_key(key),
             input=text or None,
             scheduled_start_ns=scheduled_start_ns,
-            idempotency_key=idempotency_key(call),
+            idempotency_key=key,
             unique=unique,
             trace_parent=trace_parent(call),
         )

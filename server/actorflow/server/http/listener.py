@@ -6,7 +6,7 @@ answers a header that is too large with 400. The two small classes here add that
 
 import asyncio
 import logging
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
@@ -108,8 +108,8 @@ class EdgeProtocol(web.RequestHandler):
         super().connection_made(transport)
         self._start_header_timer()
         if not has_room:
-            assert isinstance(transport, asyncio.Transport)
-            self._refuse(transport, at_once=count >= 2 * self._limits.connections)
+            # uvloop's transports are not subclasses, though they do the same
+            self._refuse(cast("asyncio.Transport", transport), at_once=count >= 2 * self._limits.connections)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Wake whoever holds back an answer to this client."""

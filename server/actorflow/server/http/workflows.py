@@ -6,6 +6,7 @@ segment is accepted whatever it says, as in Dapr since 1.15.
 
 import logging
 import re
+import uuid
 
 import msgspec
 import orjson
@@ -27,6 +28,9 @@ from actorflow.workflow.events import Status
 PREFIXES = ("/v1.0", "/v1.0-beta1", "/v1.0-alpha1")
 INSTANCE_ID_MAX_BYTES = 64
 KEY_MAX_BYTES = 256
+KEY_NAMESPACE = uuid.UUID("6f1d4a55-0c0e-4b8e-9d53-3c7a5d1f2b90")
+"""Keeps ids made from keys apart from all others; must never change."""
+
 RESERVED_PREFIX = "dapr.internal."
 _TRACE_PARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _log = logging.getLogger(__name__)
@@ -83,11 +87,12 @@ class WorkflowHandlers:
         check_workflow_name(name)
         self._check_app_id(call, errors.START, name)
         self._note_component(component)
+        key = idempotency_key(call)
         instance_id = await self._engine.start(
             name,
-            instance_id=instance_id,
+            instance_id=instance_id or id_from_key(key),
             input=text,
-            idempotency_key=idempotency_key(call),
+            idempotency_key=key,
             trace_parent=trace_parent(call),
         )
         if not self._engine.connected_workers():
@@ -249,6 +254,14 @@ def idempotency_key(call: Call) -> str:
             f"the Idempotency-Key header must be 1 to {KEY_MAX_BYTES} printable ASCII characters",
         )
     return key
+
+
+def id_from_key(key: str) -> str:
+    """Return the id of an instance that is started with a key and without an id.
+
+    The engine remembers keys by instance, so that they cost no index: the key must lead there.
+    """
+    return str(uuid.uuid5(KEY_NAMESPACE, key)) if key else ""
 
 
 def trace_parent(call: Call) -> str | None:
