@@ -70,9 +70,14 @@ class DrivenRun:
             )
         )
 
-    def complete(self, task_id: int, value: object = None) -> list[Action]:
+    def complete(self, task_id: int, value: object = None, *, ref: str = "") -> list[Action]:
         return self.feed(
-            TaskCompleted(at_ns=self._tick(), task_id=task_id, result=json.dumps(value))
+            TaskCompleted(
+                at_ns=self._tick(),
+                task_id=task_id,
+                result=json.dumps(value),
+                task_execution_id=ref,
+            )
         )
 
     def fail(self, task_id: int, error_type: str = "ValueError", text: str = "no") -> list[Action]:

@@ -160,6 +160,14 @@ async def events(ctx: WorkflowContext) -> list[Any]:
 
 
 @shapes.workflow
+async def queue(ctx: WorkflowContext) -> None:
+    """Work off events of one name, in pairs, as they come."""
+    for _ in range(3):
+        pair = ctx.wait_for_external_event("a"), ctx.wait_for_external_event("A")
+        await ctx.call_activity(work, input=[await pair[0], await pair[1]])
+
+
+@shapes.workflow
 async def deterministic(ctx: WorkflowContext) -> list[Any]:
     """Everything random or clock-like that the context gives, as inputs of activities."""
     told: list[Any] = []

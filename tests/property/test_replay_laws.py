@@ -59,6 +59,9 @@ def _one_fact(data: st.DataObject, driven: DrivenRun, fate: int) -> None:
     pending = {*state.open_tasks, *state.open_children, *state.open_timers}
     if fate > 2:  # else any action ever asked for: answers come twice, late, after a cancellation
         answerable = [action for action in answerable if action.id in pending]
+    if fate == 0 and answerable:  # of an execution that had this id before
+        driven.complete(data.draw(st.sampled_from(answerable)).id, "stale", ref="another")
+        return
     waited_for = sorted({t.origin.ref for t in state.open_timers.values() if t.origin.ref})
     if state.suspended and fate % 3 == 0:
         driven.resume()
@@ -77,7 +80,8 @@ def _one_fact(data: st.DataObject, driven: DrivenRun, fate: int) -> None:
 def _answer(driven: DrivenRun, action: Action, *, is_good: bool) -> None:
     match action:
         case ScheduleTask():
-            driven.complete(action.id, action.id) if is_good else driven.fail(action.id)
+            ref = action.task_execution_id
+            driven.complete(action.id, [ref], ref=ref) if is_good else driven.fail(action.id)
         case CreateChild():
             driven.complete_child(action.id, []) if is_good else driven.fail_child(action.id)
         case CreateTimer():
