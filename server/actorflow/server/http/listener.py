@@ -108,8 +108,9 @@ class EdgeProtocol(web.RequestHandler):
         super().connection_made(transport)
         self._start_header_timer()
         if not has_room:
-            # uvloop's transports are not subclasses, though they do the same
-            self._refuse(cast("asyncio.Transport", transport), at_once=count >= 2 * self._limits.connections)
+            # A cast, as uvloop's transports are no subclasses of asyncio's.
+            at_once = count >= 2 * self._limits.connections
+            self._refuse(cast("asyncio.Transport", transport), at_once=at_once)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Wake whoever holds back an answer to this client."""
