@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from actorflow.actors.actor import ActorType, TurnActor
     from actorflow.actors.address import ActorId
+    from actorflow.actors.effects import Effects
     from actorflow.actors.message import Message
 
 
@@ -116,6 +117,19 @@ class Activation:
         if not mailbox:
             self.mailbox = None
         return message
+
+    def place(self, effects: Effects) -> None:
+        """Tell finished effects which actor and which part of its log they are about."""
+        effects.number = self.number
+        if effects.delete:
+            self.number = 0
+            self.log_length = 0
+            return
+        if effects.log_reset:
+            self.log_length = 0
+        effects.log_start = self.log_length
+        if effects.log is not None:
+            self.log_length += len(effects.log)
 
     def live_actor(self) -> TurnActor:
         """Return the live object; only between a load and a drop there is one."""

@@ -38,15 +38,21 @@ def checked_actor_id(actor_type: str, key: str) -> ActorId:
 
 
 def partition_of(actor: ActorId, partition_count: int) -> int:
-    """Return the partition, from 0, that owns `actor`. Stable across processes and releases."""
+    """Return the partition, from 0, that owns `actor`. Stable across processes and releases.
+
+    The key alone decides, so that actors of different types with one key live together and reach
+    each other without leaving their partition.
+    """
     if partition_count == 1:
         return 0
-    return crc32(actor.key.encode(), crc32(actor.type.encode())) % partition_count
+    return crc32(actor.key.encode()) % partition_count
 
 
 def _check_part(part: str, text: str, max_bytes: int) -> None:
     if not text:
         raise InvalidActorIdError(part, text, "is empty")
+    if text.isascii() and text.isprintable() and len(text) <= max_bytes:
+        return  # nearly every id; the rest decides about all others
     try:
         size_bytes = len(text.encode())
     except UnicodeEncodeError:

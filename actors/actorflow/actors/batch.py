@@ -10,7 +10,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from actorflow.actors.ports import Commit, Lease, Reminder, Summary
+from actorflow.actors.ports import (
+    Commit,
+    EntryId,
+    Lease,
+    LinkEntry,
+    LinkMark,
+    Reminder,
+    Summary,
+)
 
 if TYPE_CHECKING:
     from actorflow.actors.address import ActorId
@@ -27,12 +35,15 @@ class Batch:
         "consumed",
         "deferred",
         "deliveries",
+        "marks",
         "nets",
         "notices",
+        "outbox",
         "parked",
         "retired",
         "seq",
         "size_bytes",
+        "trims",
         "turns",
         "unsaved",
     )
@@ -50,6 +61,9 @@ class Batch:
         self.deferred: set[ActorId] = set()
         self.armed: dict[tuple[int, str], tuple[ActorId, Reminder]] = {}
         self.retired: list[ActorId] = []
+        self.outbox: list[LinkEntry] = []
+        self.trims: dict[int, EntryId] = {}
+        self.marks: dict[int, LinkMark] = {}
         self.notices: list[tuple[ActorId, Summary | None]] = []
 
     def is_full(self, turns: int, size_bytes: int) -> bool:
@@ -125,4 +139,7 @@ class Batch:
             put_messages=rows,
             delete_messages=tuple(self.consumed),
             park_messages=tuple(parked.items()),
+            put_outbox=tuple(self.outbox),
+            trim_outbox=tuple(self.trims.items()),
+            put_marks=tuple(self.marks.values()),
         )

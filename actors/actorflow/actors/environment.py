@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from actorflow.actors.address import partition_of
 from actorflow.actors.errors import UnknownActorTypeError
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from actorflow.actors.actor import ActorServices, ActorType, WorkerType
     from actorflow.actors.address import ActorId
     from actorflow.actors.clock import Clock, IdSource
+    from actorflow.actors.letters import Letter
     from actorflow.actors.limits import Limits
     from actorflow.actors.message import Message
     from actorflow.actors.ports import PartitionStore, Summary
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 
 class Host(Protocol):
     """What a partition asks of the runtime that hosts it."""
+
+    def post(self, partition: int, letter: Letter) -> None:
+        """Send a letter to a partition, here or elsewhere; it may get lost."""
+        ...
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run a named task that the runtime keeps, and ends when it stops."""
@@ -50,6 +56,7 @@ class Counters:
     parked_messages: int = 0
     reminders_fired: int = 0
     overloads: int = 0
+    link_alarms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,12 @@ class Environment:
     counters: Counters
     watched: dict[ActorId, list[Any]]
     """Actors whose committed summaries somebody waits for; the values belong to the host."""
+
+    partition_count: int = 1
+
+    def partition_of(self, actor: ActorId) -> int:
+        """Return the partition that owns an actor."""
+        return partition_of(actor, self.partition_count)
 
     def unknown_target(self, sends: list[Message]) -> UnknownActorTypeError | None:
         """Return an error when a message is for a type that nobody registered."""

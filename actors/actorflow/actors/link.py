@@ -1,10 +1,11 @@
 """PURE. Links: ordered, exactly-once streams of messages from one partition to another.
 
-The sender stores each entry with the turn that sent it and keeps it until the receiver has stored it
-too. An entry's id is (epoch of the sender, n), n from 1 in each epoch, and it names its predecessor on
-the same link; so the receiver can tell a duplicate from a gap, whatever the transport loses, repeats or
-reorders, and also after a fail-over of either side. The receiver's mark is advanced by the very commit
-that stores the messages. The rules were checked in random-schedule models: `tests/property`.
+The sender stores each entry with the turn that sent it and keeps it until the receiver has stored
+it too. An entry's id is (epoch of the sender, n), n from 1 in each epoch, and it names its
+predecessor on the same link; so the receiver can tell a duplicate from a gap, whatever the
+transport loses, repeats or reorders, and also after a fail-over of either side. The receiver's mark
+is advanced by the very commit that stores the messages. The rules were checked in random-schedule
+models: `tests/property`.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ def judge(entry: LinkEntry, mark: LinkMark, lineage: int) -> Verdict:
 class Outgoing:
     """The sender's side of one link. Pure bookkeeping: says what to send and what to forget.
 
-    At most one batch is under way. Acknowledged entries are kept for a while, so that a receiver whose
-    store lost its tail can be filled up again.
+    At most one batch is under way. Acknowledged entries are kept for a while, so that a receiver
+    whose store lost its tail can be filled up again.
     """
 
     __slots__ = ("_acks", "_entries", "_sent", "acked", "destination", "in_flight", "last")

@@ -13,23 +13,17 @@ Concurrency: all methods run on the event loop of the runtime; none is thread-sa
 from __future__ import annotations
 
 from collections import deque
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from actorflow.actors.activation import Activation, ActivationState
 from actorflow.actors.batch import Batch
 from actorflow.actors.committer import Committer
 from actorflow.actors.delivery import WorkDelivery
+from actorflow.actors.door import Door, PartitionState
 from actorflow.actors.effects import Effects
-from actorflow.actors.errors import (
-    ActorflowError,
-    NotOwnerError,
-    OverloadedError,
-    StoppingError,
-    StoreUnavailableError,
-)
+from actorflow.actors.links import Links
 from actorflow.actors.message import Message, message_of_row
-from actorflow.actors.reminders import Armed, ReminderIndex, next_occurrence
+from actorflow.actors.reminders import Armed, ReminderIndex, consume
 from actorflow.actors.roster import Roster
 
 if TYPE_CHECKING:
@@ -37,21 +31,17 @@ if TYPE_CHECKING:
 
     from actorflow.actors.address import ActorId
     from actorflow.actors.environment import Environment
-    from actorflow.actors.ports import Acquired, DueReminder, Lease, Recovery, Reminder
+    from actorflow.actors.errors import (
+        ActorflowError,
+    )
+    from actorflow.actors.letters import LinkAck, LinkBatch
+    from actorflow.actors.ports import Acquired, DueReminder, Lease, Recovery
 
 TURNS_PER_VISIT = 32
 """Turns that an actor with a full mailbox runs before the next actor is served."""
 
 REMIND = "actorflow.remind"
 """Method name of the message that a due reminder sends to its actor."""
-
-
-class PartitionState(StrEnum):
-    """What the partition does with calls."""
-
-    CLOSED = "closed"  # not owned: refuses
-    OPEN = "open"
-    DRAINING = "draining"  # finishes what it has, refuses calls from outside
 
 
 class Partition:
@@ -70,6 +60,8 @@ class Partition:
         self._next_message_id = 1
         self._batch = Batch(1)
         self._reminders = ReminderIndex(env.loop, env.clock, self._remind)
+        self._links = Links(index, env, self._schedule_drain)
+        self._door = Door(index, env)
         self._committer = Committer(index, env, released=self._released, lost=self._lost)
         self._roster = Roster(
             index,
@@ -89,6 +81,7 @@ class Partition:
         self._batch = Batch(acquired.seq + 1)
         self._committer.start(acquired)
         self.state = PartitionState.OPEN
+        self._links.open(acquired.lease, recovery)
         self.widen_reminders(horizon_ms)
         self.add_reminders(recovery.reminders, last=True)
         for row in recovery.messages:
@@ -132,6 +125,7 @@ class Partition:
             if batch is not None:
                 batch.refuse_all(error)
         self._roster.clear(error)
+        self._links.clear()
         self._completed.clear()
         self._delivering.clear()
 
@@ -161,27 +155,10 @@ class Partition:
         self._roster.enqueue(message)
 
     def _check_door(self, target: ActorId) -> None:
-        if self.state is not PartitionState.OPEN:
-            if self.state is PartitionState.DRAINING:
-                raise StoppingError("the host is stopping and takes no new calls; retry elsewhere")
-            raise NotOwnerError(f"partition {self.index} is not served here now; retry")
-        if self._committer.trouble:
-            raise StoreUnavailableError(
-                f"the store does not take commits now: {self._committer.trouble}", written=False
-            )
-        limits = self._limits
-        activation = self._roster.find(target)
-        if activation is not None and activation.mailbox is not None:
-            if len(activation.mailbox) >= limits.mailbox_messages:
-                self._overloaded(f"the mailbox of {target}", limits.mailbox_messages)
-            if activation.mailbox_bytes >= limits.mailbox_bytes:
-                self._overloaded(f"the mailbox (bytes) of {target}", limits.mailbox_bytes)
-        if self._roster.queued_bytes + self._batch.size_bytes >= limits.partition_bytes:
-            self._overloaded(f"partition {self.index} (bytes)", limits.partition_bytes)
-
-    def _overloaded(self, queue: str, limit: int) -> None:
-        self._env.counters.overloads += 1
-        raise OverloadedError(queue, limit)
+        waiting_bytes = self._roster.queued_bytes + self._batch.size_bytes
+        self._door.check(
+            target, self.state, self._committer.trouble, self._roster.find(target), waiting_bytes
+        )
 
     def _deliver(self, message: Message) -> None:
         """Hand over a message whose row is committed."""
@@ -216,6 +193,27 @@ class Partition:
             self._completed.append((message, sends))
             self._schedule_drain()
 
+    def receive_link(self, letter: LinkBatch) -> None:
+        """Take messages of another partition, each once; they are durable with the next commit."""
+        if self.state is PartitionState.CLOSED:
+            return
+        for entry in self._links.accept(letter, self._batch):
+            self._batch.turns += 1
+            self._batch.size_bytes += len(entry.payload)
+            message = Message(entry.target, entry.method, entry.payload, sender=entry.sender)
+            self._send_here(message, 1)
+        self._schedule_drain()
+
+    def receive_ack(self, letter: LinkAck) -> None:
+        """Another partition says how far it has stored what this one sent."""
+        if self.state is not PartitionState.CLOSED:
+            self._links.acknowledged(letter)
+
+    def tick(self) -> None:
+        """About once a second: look after the links."""
+        if self.state is not PartitionState.CLOSED:
+            self._links.tick()
+
     def _remind(self, armed: Armed) -> None:
         self._env.counters.reminders_fired += 1
         message = Message(armed.actor, REMIND, armed.reminder.payload)
@@ -243,7 +241,8 @@ class Partition:
                 self._complete(*completed.popleft())
             else:
                 break
-        if batch.turns and self._committer.in_flight is None:
+        if self._committer.in_flight is None and (batch.turns or self._links.has_trims):
+            self._links.before_commit(batch)
             self._batch = Batch(batch.seq + 1)
             self._committer.submit(batch)
             if ready or completed:
@@ -314,7 +313,7 @@ class Partition:
         if message.id:
             batch.consume(message.id)
         if message.reminder is not None:
-            self._consume_reminder(message.reminder, effects)
+            consume(message.reminder, effects, self._env.clock.now_ns() // 1_000_000)
         if effects.writes() and self._number(activation, effects):
             self._forget_cancelled(effects)
             batch.fold(effects)
@@ -330,34 +329,15 @@ class Partition:
             self._answer(activation, message, answer, problem)
 
     def _number(self, activation: Activation, effects: Effects) -> bool:
-        """Fill in what only the partition knows; False when there is nothing to delete."""
+        """Fill in numbers and log positions; False when there is nothing to delete."""
         if activation.number == 0:
             if effects.delete:
                 return False
             activation.number = self._next_number
             self._next_number += 1
             effects.create = True
-        effects.number = activation.number
-        if effects.delete:
-            activation.number = 0
-            activation.log_length = 0
-            return True
-        if effects.log_reset:
-            activation.log_length = 0
-        effects.log_start = activation.log_length
-        if effects.log is not None:
-            activation.log_length += len(effects.log)
+        activation.place(effects)
         return True
-
-    def _consume_reminder(self, reminder: Reminder, effects: Effects) -> None:
-        """A reminder that fired is gone, or due again, unless its own turn says otherwise."""
-        if effects.delete or (effects.reminders is not None and reminder.name in effects.reminders):
-            return
-        if reminder.period_ms:
-            now_ms = self._env.clock.now_ns() // 1_000_000
-            effects.set_reminder(next_occurrence(reminder, now_ms))
-        else:
-            effects.cancel_reminder(reminder.name)
 
     def _forget_cancelled(self, effects: Effects) -> None:
         """What this turn cancels or replaces must not fire any more; what it sets waits for the
@@ -374,16 +354,30 @@ class Partition:
                     in_flight.forget_armed(effects.number, name)
 
     def _send(self, message: Message, depth: int) -> None:
+        """Send a message of a finished turn: over a link, or to an actor of this partition."""
+        destination = self._env.partition_of(message.target)
+        if destination == self.index:
+            self._send_here(message, depth)
+        else:
+            self._batch.outbox.append(self._links.address(message, destination))
+
+    def _send_here(self, message: Message, depth: int) -> None:
         message.id = self._next_message_id
         self._next_message_id += 1
         message.depth = depth
         batch = self._batch
         batch.send(message)
-        durable_first = message.target.type in self._env.worker_types
-        if durable_first or depth > self._limits.chain_depth or message.target in batch.deferred:
-            # INVARIANT: once one message for a target waits for the commit, later ones do too:
-            # order between a sender and a receiver.
-            batch.deferred.add(message.target)
+        target = message.target
+        in_flight = self._committer.in_flight
+        if (
+            target.type in self._env.worker_types  # durable before it runs
+            or depth > self._limits.chain_depth
+            # INVARIANT: once one message for a target waits for a commit, later ones do too: order
+            # between a sender and a receiver.
+            or target in batch.deferred
+            or (in_flight is not None and target in in_flight.deferred)
+        ):
+            batch.deferred.add(target)
             batch.deliveries.append(message)
         else:
             self._roster.enqueue(message)
@@ -437,6 +431,8 @@ class Partition:
             message.settle(answer, problem)
         for message in batch.deliveries:
             self._deliver(message)
+        if batch.outbox or batch.marks:
+            self._links.released(batch)
         watched = self._env.watched
         if watched:
             for actor, summary in batch.notices:
@@ -473,4 +469,5 @@ class Partition:
             "queued_bytes": self._roster.queued_bytes,
             "armed_reminders": self._reminders.count,
             "pending_deliveries": len(self._delivering),
+            "pending_outbox": self._links.pending_count(),
         }

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from actorflow.actors.address import ActorId
     from actorflow.actors.clock import Clock
+    from actorflow.actors.effects import Effects
     from actorflow.actors.ports import DueReminder, Reminder
 
 
@@ -31,6 +32,16 @@ def next_occurrence(reminder: Reminder, now_ms: int) -> Reminder:
     for."""
     missed = max(0, now_ms - reminder.due_ms) // reminder.period_ms
     return reminder._replace(due_ms=reminder.due_ms + (missed + 1) * reminder.period_ms)
+
+
+def consume(reminder: Reminder, effects: Effects, now_ms: int) -> None:
+    """A reminder that fired is gone, or due again, unless its own turn says otherwise."""
+    if effects.delete or (effects.reminders is not None and reminder.name in effects.reminders):
+        return
+    if reminder.period_ms:
+        effects.set_reminder(next_occurrence(reminder, now_ms))
+    else:
+        effects.cancel_reminder(reminder.name)
 
 
 class ReminderIndex:

@@ -10,6 +10,7 @@ from actorflow.actors.actor import ActorType, WorkerType
 from actorflow.actors.address import ActorId, checked_actor_id, partition_of
 from actorflow.actors.author import Actor, authored_type, type_name
 from actorflow.actors.clock import Clock, IdSource, SystemClock, SystemIds
+from actorflow.actors.door import PartitionState
 from actorflow.actors.environment import Counters, Environment
 from actorflow.actors.errors import (
     CallCycleError,
@@ -20,16 +21,18 @@ from actorflow.actors.errors import (
     UnknownActorTypeError,
     UsageError,
 )
+from actorflow.actors.letters import LinkAck, LinkBatch
 from actorflow.actors.limits import Limits
 from actorflow.actors.message import Message
-from actorflow.actors.partition import Partition, PartitionState
+from actorflow.actors.partition import Partition
 from actorflow.actors.ports import Held
 from actorflow.actors.reference import ActorRef
 from actorflow.actors.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
+    from actorflow.actors.letters import Letter
     from actorflow.actors.ports import ActorRecord, PartitionStore, Query, Summary
     from actorflow.actors.roster import ActorTimer
 
@@ -115,6 +118,7 @@ class ActorSystem:
             host=self,
             counters=self.counters,
             watched=self._watched,
+            partition_count=self._partition_count,
         )
         try:
             self._partitions = [Partition(i, env) for i in range(self._partition_count)]
@@ -133,7 +137,7 @@ class ActorSystem:
         stopping = self.refuse_new()
         try:
             async with asyncio.timeout(drain_s):
-                while not all(p.is_quiet() for p in self._partitions):
+                while not all(p.is_quiet() for p in self._partitions):  # noqa: ASYNC110 -- once, at the end
                     await asyncio.sleep(DRAIN_POLL_S)
         except TimeoutError:
             _log.warning("drain took too long; unfinished work runs again after the next start")
@@ -289,9 +293,9 @@ class ActorSystem:
         """Search actors by their summaries. Raises StoreUnavailableError."""
         return await self._store.find(query)
 
-    def watch(self, actor: ActorId) -> Watch:
-        """Return a context manager that sees committed summaries of one actor."""
-        return Watch(actor, self._watched)
+    def watch(self, actor: ActorId, reached: Callable[[Summary], bool]) -> Watch:
+        """Return a context manager that waits for a committed summary that `reached` accepts."""
+        return Watch(actor, reached, self._watched)
 
     def _partition_for(self, actor: ActorId, payload: bytes) -> Partition:
         if self._stopping:
@@ -367,6 +371,22 @@ class ActorSystem:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.critical("task died", extra={"task": task.get_name()}, exc_info=error)
+
+    def post(self, partition: int, letter: Letter) -> None:
+        """See `environment.Host.post`."""
+        self._loop_now().call_soon(self._hand_over, partition, letter)
+
+    def _hand_over(self, partition: int, letter: Letter) -> None:
+        receiver = self._partitions[partition]
+        if isinstance(letter, LinkBatch):
+            receiver.receive_link(letter)
+        elif isinstance(letter, LinkAck):
+            receiver.receive_ack(letter)
+
+    def _loop_now(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            raise UsageError("the actor system is not started; use `async with` or `start()`")
+        return self._loop
 
     def partition_lost(self, partition: int, error: Exception) -> None:
         """See `environment.Host.partition_lost`."""

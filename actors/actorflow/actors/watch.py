@@ -14,17 +14,24 @@ if TYPE_CHECKING:
 
 
 class Watch:
-    """Sees each committed summary of one actor from the moment it is entered; the newest wins.
+    """Sees each committed summary of one actor from the moment it is entered.
 
-    A watch can miss changes while its partition moves: whoever waits should read the store after
-    entering, and again every few seconds.
+    `reached` says which summary is waited for; the waiting task sleeps through all others. A watch
+    can miss changes while its partition moves: whoever waits should read the store after entering,
+    and again every few seconds.
     """
 
-    def __init__(self, actor: ActorId, watched: dict[ActorId, list[Watch]]) -> None:
+    def __init__(
+        self,
+        actor: ActorId,
+        reached: Callable[[Summary], bool],
+        watched: dict[ActorId, list[Watch]],
+    ) -> None:
         self._actor = actor
+        self._reached = reached
         self._watched = watched
-        self._waiter: asyncio.Future[bool] | None = None
-        self._news: list[Summary | None] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self._is_due = False
         self._error: Exception | None = None
 
     def __enter__(self) -> Watch:
@@ -44,40 +51,36 @@ class Watch:
 
     def notice(self, summary: Summary | None) -> None:
         """Tell the watcher; None means that the actor was deleted."""
-        self._news[:] = [summary]
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(True)
+        if summary is None or self._reached(summary):
+            self._is_due = True
+            self._wake()
 
     def fail(self, error: Exception) -> None:
         """End the wait with an error: the host stops."""
         self._error = error
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception(error)
+        self._wake()
 
-    async def until(self, reached: Callable[[Summary], bool], timeout_s: float) -> None:
-        """Wait for a change that `reached` accepts, or that deletes the actor, or for `timeout_s`.
+    async def wait(self, timeout_s: float) -> None:
+        """Wait for a change that was asked for, or that deletes the actor, or for `timeout_s`.
+
+        A change since the last wait counts.
 
         Raises:
             StoppingError: the host stops.
         """
-        loop = asyncio.get_running_loop()
-        while True:
-            if self._error is not None:
-                raise self._error
-            while self._news:
-                summary = self._news.pop()
-                if summary is None or reached(summary):
-                    return
-            waiter = self._waiter = loop.create_future()
-            timer = loop.call_later(timeout_s, self._time_out, waiter)
+        if not self._is_due and self._error is None:
+            loop = asyncio.get_running_loop()
+            self._waiter = loop.create_future()
+            timer = loop.call_later(timeout_s, self._wake)
             try:
-                if not await waiter:
-                    return
+                await self._waiter
             finally:
                 timer.cancel()
                 self._waiter = None
+        self._is_due = False
+        if self._error is not None:
+            raise self._error
 
-    @staticmethod
-    def _time_out(waiter: asyncio.Future[bool]) -> None:
-        if not waiter.done():
-            waiter.set_result(False)
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

@@ -6,6 +6,7 @@ Payloads are texts, exactly as sent. The servers call this; Python programs use 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,9 @@ ACTIVITY_THREADS = 32
 
 REREAD_S = 5.0
 """A waiting client reads the store again this often, so that a lost notice cannot hang it."""
+
+COMMIT_GRACE_S = 1.0
+"""A stop always leaves the last commits this long, however long the activities took."""
 
 PAGE_MAX = 1_000
 """Most instances in one page of `list`."""
@@ -159,14 +163,14 @@ class WorkflowEngine:
 
         What does not finish runs again after the next start.
         """
+        deadline_s = asyncio.get_running_loop().time() + drain_s
         self.actors.refuse_new()
-        try:
-            async with asyncio.timeout(drain_s):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline_s):
                 await self._activities.wait_idle()
-        except TimeoutError:
-            pass
         await self._activities.stop()
-        await self.actors.stop(drain_s=drain_s)
+        left_s = deadline_s - asyncio.get_running_loop().time()
+        await self.actors.stop(drain_s=max(COMMIT_GRACE_S, left_s))
 
     # ---- ExecutionHost -------------------------------------------------------------------------
 
@@ -314,25 +318,25 @@ class WorkflowEngine:
         Raises:
             TimeoutError: not in time. InstanceNotFoundError: no such instance, or purged meanwhile.
         """
-        return await self._wait(instance_id, lambda status: status != Status.PENDING, timeout_s)
+        return await self._wait(instance_id, _has_started, timeout_s)
 
     async def wait_for_completion(self, instance_id: str, *, timeout_s: float | None) -> Instance:
         """Wait until the instance has ended. Raises as `wait_for_start`."""
-        return await self._wait(instance_id, lambda status: Status(status).is_terminal, timeout_s)
+        return await self._wait(instance_id, _has_ended, timeout_s)
 
     async def _wait(
-        self, instance_id: str, reached: Callable[[str], bool], timeout_s: float | None
+        self, instance_id: str, reached: Callable[[Summary], bool], timeout_s: float | None
     ) -> Instance:
         actor = _instance_actor(instance_id)
         async with asyncio.timeout(timeout_s):
-            with self.actors.watch(actor) as watch:
+            with self.actors.watch(actor, reached) as watch:
                 while True:
-                    instance = await self.get(instance_id)
-                    if instance is None:
+                    record = (await self.actors.read([actor]))[0]
+                    if record is None or record.summary is None:
                         raise InstanceNotFoundError(instance_id)
-                    if reached(instance.status):
-                        return instance
-                    await watch.until(lambda summary: reached(summary.phase), REREAD_S)
+                    if reached(record.summary):
+                        return instance_of(record)
+                    await watch.wait(REREAD_S)
 
     # ---- operations ----------------------------------------------------------------------------
 
@@ -478,6 +482,17 @@ class WorkflowEngine:
             instances_without_worker=self._waiting_room.held_count,
             connected_workers=self.connected_workers(),
         )
+
+
+def _has_started(summary: Summary) -> bool:
+    return summary.phase != Status.PENDING
+
+
+def _has_ended(summary: Summary) -> bool:
+    return summary.phase in _ENDED
+
+
+_ENDED = frozenset(status.value for status in Status if status.is_terminal)
 
 
 def _instance_actor(instance_id: str) -> ActorId:

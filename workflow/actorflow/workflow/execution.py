@@ -315,8 +315,8 @@ class Execution:
         limit = self._host.limits.history_events_max
         if self.state.terminal_status is None and not self.problem:
             self.problem = (
-                f"the history has more than {limit:,} events; use continue-as-new in the workflow's "
-                "loop. Raise the limit to let this instance go on"
+                f"the history has more than {limit:,} events; use continue-as-new in the "
+                "workflow's loop. Raise the limit to let this instance go on"
             )
 
     # ---- what the code asks for ----------------------------------------------------------------
@@ -391,6 +391,15 @@ class Execution:
             effects.put_field(FAILURE, encode_failure(event.failure))
         self.close()
         self._empty_inbox(effects)
+        if event.failure is not None:
+            _log.info(
+                "instance failed",
+                extra={
+                    "instance": self._instance_id,
+                    "workflow": state.name,
+                    "error": event.failure.error_type,
+                },
+            )
         if state.parent is not None:
             report_end(effects, state.parent, self._instance_id, event)
         effects.retire_actor()
