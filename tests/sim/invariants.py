@@ -1,0 +1,260 @@
+"""What must hold whatever breaks, as functions that raise AssertionError with the evidence.
+
+I1  histories have neither gaps nor repetitions       I7  what waits has a row that will wake it
+I2  one owner at a time, commits without gaps         I8  after quiet nothing is left over
+I3  every accepted start ends once, as modelled       I9  a parent hears of a child's end once
+I4  every accepted event is in the history once       I11 nothing leaks (`loop.simulate` sees to it)
+I5  one recorded result for each activity             I13 a purge leaves nothing
+I6  timers fire once, and never early
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from actorflow.actors.store.memory import MemoryStore, _record
+from actorflow.workflow.events import (
+    NEVER_NS,
+    ChildCompleted,
+    ChildCreated,
+    ChildFailed,
+    EventRaised,
+    HistoryEvent,
+    Status,
+    TaskCompleted,
+    TaskFailed,
+    TaskScheduled,
+    TimerCreated,
+    TimerFired,
+)
+from actorflow.workflow.records import head_of, history_of, inbox_of
+from actorflow.workflow.requests import (
+    ACTIVITY,
+    INSTANCE,
+    RESULT,
+    START,
+    StartRequest,
+    WorkItem,
+    unpack,
+    unpack_result,
+)
+from actorflow.workflow.state import InstanceState
+from tests.sim.ledger import expected_output
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from actorflow.actors.ports import ActorRecord, MessageRow, Reminder
+    from actorflow.workflow.events import ParentRef
+    from tests.sim.faulty_store import Applied, Audit
+    from tests.sim.ledger import Ledger
+
+
+class Stored(NamedTuple):
+    """One workflow instance as committed, decoded."""
+
+    record: ActorRecord
+    history: list[HistoryEvent]
+    inbox: dict[int, HistoryEvent]
+    state: InstanceState
+    reminders: dict[str, Reminder]
+
+    @property
+    def instance_id(self) -> str:
+        return self.record.actor.key
+
+
+class Waking(NamedTuple):
+    """What the stored messages will wake, by what they name."""
+
+    work: Counter[tuple[str, str, int]]
+    results: Counter[tuple[str, str, int]]
+    starts: Counter[tuple[str, ParentRef | None]]
+
+
+def stored_instances(store: MemoryStore) -> Iterator[Stored]:
+    """Yield every committed workflow instance."""
+    for partition in store._partitions.values():
+        for actor in partition.actors.values():
+            if actor.actor.type != INSTANCE:
+                continue
+            record = _record(actor, with_log=True)
+            history, state = history_of(record), InstanceState()
+            for event in history:
+                state.apply(event)
+            yield Stored(record, history, inbox_of(record), state, actor.reminders)
+
+
+def stored_messages(store: MemoryStore) -> list[MessageRow]:
+    """Return every committed message."""
+    return [row for part in store._partitions.values() for row in part.messages.values()]
+
+
+def stored_reminders(store: MemoryStore) -> list[Reminder]:
+    """Return every committed reminder."""
+    return [
+        reminder
+        for part in store._partitions.values()
+        for actor in part.actors.values()
+        for reminder in actor.reminders.values()
+    ]
+
+
+# ---- of every committed state --------------------------------------------------------------------
+
+
+def check_committed(store: MemoryStore) -> None:
+    """I1, I6 and I7 hold after every single commit, since a commit is whole."""
+    waking = _waking(stored_messages(store))
+    instances = {stored.instance_id: stored for stored in stored_instances(store)}
+    for stored in instances.values():
+        check_history(stored.history)
+        check_timers(stored.history)
+        if not stored.inbox:
+            head = head_of(stored.record)
+            assert head.history_length == len(stored.history) == stored.record.log_length
+            assert head.execution_id == stored.state.execution_id
+        if stored.state.terminal_status is None and stored.state.started:
+            _check_will_wake(stored, waking, instances)
+
+
+def check_history(history: Sequence[HistoryEvent]) -> None:
+    """I1 of one execution, and the part of I5 that the history shows."""
+    ids = [event.event_id for event in history if event.event_id >= 0]
+    assert ids == list(range(1, len(ids) + 1)), f"action ids have a gap: {ids}"
+    times = [event.at_ns for event in history]
+    assert times == sorted(times), "time runs backwards"
+    tasks: set[int] = set()
+    children: set[int] = set()
+    for event in history:
+        match event:
+            case TaskScheduled():
+                tasks.add(event.event_id)
+            case ChildCreated():
+                children.add(event.event_id)
+            case TaskCompleted() | TaskFailed():
+                assert event.task_id in tasks, f"a result without a call, or a second one: {event}"
+                tasks.remove(event.task_id)
+            case ChildCompleted() | ChildFailed():
+                assert event.task_id in children, f"a second end of a child: {event}"
+                children.remove(event.task_id)
+
+
+def check_timers(history: Sequence[HistoryEvent]) -> None:
+    """I6 of one execution."""
+    due = {event.event_id: event.fire_at_ns for event in history if isinstance(event, TimerCreated)}
+    for event in history:
+        if isinstance(event, TimerFired):
+            assert event.timer_id in due, f"a timer fired twice: {event}"
+            assert event.at_ns >= due.pop(event.timer_id), f"a timer fired early: {event}"
+
+
+def _waking(messages: Iterable[MessageRow]) -> Waking:
+    waking = Waking(Counter(), Counter(), Counter())
+    for row in messages:
+        if row.parked:
+            continue
+        if row.target.type == ACTIVITY:
+            item = unpack(WorkItem, row.payload)
+            waking.work[item.instance_id, item.execution_id, item.task_id] += 1
+        elif row.method == RESULT:
+            execution_id, _, event = unpack_result(row.payload)
+            waking.results[row.target.key, execution_id, getattr(event, "task_id", 0)] += 1
+        elif row.method == START:
+            waking.starts[row.target.key, unpack(StartRequest, row.payload).parent] += 1
+    return waking
+
+
+def _check_will_wake(stored: Stored, waking: Waking, instances: dict[str, Stored]) -> None:
+    """I7: each thing that an open instance waits for has exactly one row that brings it on."""
+    state, key = stored.state, stored.instance_id
+    for task_id in state.open_tasks:
+        name = (key, state.execution_id, task_id)
+        rows = waking.work[name] + waking.results[name]
+        assert rows == 1, f"{key}: activity {task_id} has {rows} rows"
+    for timer_id, timer in state.open_timers.items():
+        if timer.fire_at_ns < NEVER_NS and timer.origin.kind == "timer":
+            assert f"timer:{state.generation}:{timer_id}" in stored.reminders, (
+                f"{key}: timer {timer_id} has no reminder"
+            )
+    for task_id, child in state.open_children.items():
+        rows = waking.results[key, state.execution_id, task_id]
+        rows += sum(
+            count for (target, _), count in waking.starts.items() if target == child.instance_id
+        )
+        living = instances.get(child.instance_id)
+        if living is not None and living.state.terminal_status is None:
+            rows += 1
+        assert rows >= 1, f"{key}: nothing will end child {child.instance_id}"
+    waits = (state.open_tasks, state.open_timers, state.open_children, stored.inbox)
+    assert any(waits) or state.suspended or state.stalled_reason, f"{key} waits for nothing"
+
+
+# ---- of the whole run ----------------------------------------------------------------------------
+
+
+def check_ownership(audit: Audit) -> None:
+    """I2. A store that was rolled back has no say."""
+    if audit.rolled_back:
+        return
+    for partition in {commit.partition for commit in audit.applied}:
+        applied = [commit for commit in audit.applied if commit.partition == partition]
+        _check_sequence(applied)
+
+
+def _check_sequence(applied: list[Applied]) -> None:
+    numbers = [commit.seq for commit in applied]
+    assert numbers == list(range(1, len(numbers) + 1)), f"commits have a gap: {numbers}"
+    epochs = [commit.epoch for commit in applied]
+    assert epochs == sorted(epochs), f"epochs decrease: {epochs}"
+    owners = {(commit.epoch, commit.token) for commit in applied}
+    assert len(owners) == len(set(epochs)), "two owners in one epoch"
+    assert len({commit.commit_id for commit in applied}) == len(applied), "a commit applied twice"
+
+
+def check_quiet(store: MemoryStore) -> None:
+    """I8: when everything has ended, nothing waits any more. I9 on the way."""
+    assert stored_messages(store) == []
+    assert stored_reminders(store) == []
+    instances = {stored.instance_id: stored for stored in stored_instances(store)}
+    for stored in instances.values():
+        assert stored.state.terminal_status is not None, f"{stored.instance_id} has not ended"
+        assert stored.inbox == {}
+        children = [e for e in stored.history if isinstance(e, ChildCreated)]
+        ended = [e for e in stored.history if isinstance(e, ChildCompleted | ChildFailed)]
+        if stored.state.terminal_status is Status.COMPLETED:
+            assert len(children) == len(ended)
+        for child in children:
+            assert instances[child.instance_id].state.terminal_status is not None
+
+
+def check_ledger(ledger: Ledger, store: MemoryStore, *, faults: int) -> None:
+    """I3, I4 and I5 of the standard workload. `faults` may each have repeated any activity."""
+    instances = {stored.instance_id: stored for stored in stored_instances(store)}
+    assert set(ledger.finished) == set(ledger.acknowledged)
+    for instance_id, order in ledger.acknowledged.items():
+        stored = instances[instance_id]
+        ((event_id, value),) = ledger.events[instance_id]
+        raised = [e for e in stored.history if isinstance(e, EventRaised)]
+        assert [e.dedup_id for e in raised] == [event_id]
+        expected = expected_output(order, value)
+        for output in (ledger.finished[instance_id].output, stored.state.output):
+            assert output is not None
+            assert json.loads(output) == expected
+    check_activities(ledger, instances.values(), faults=faults)
+
+
+def check_activities(ledger: Ledger, instances: Iterable[Stored], *, faults: int) -> None:
+    """I5: at least one execution, at most one more for each fault, never two at once."""
+    ran = Counter(run.task_execution_id for run in ledger.side_log.runs)
+    results = Counter(
+        event.task_execution_id
+        for stored in instances
+        for event in stored.history
+        if isinstance(event, TaskCompleted)
+    )
+    assert set(results) <= set(ran)
+    assert all(count == 1 for count in results.values())
+    assert all(count <= 1 + faults for count in ran.values()), ran
