@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from actorflow.actors import ActorId, ActorRecord, ActorSystem, ActorType, Query, WorkerType
+from actorflow.actors import (
+    ActorId,
+    ActorRecord,
+    ActorSystem,
+    ActorType,
+    Query,
+    Summary,
+    WorkerType,
+)
 from actorflow.actors import Limits as ActorLimits
 from actorflow.actors.address import checked_actor_id
 from actorflow.actors.clock import Clock, IdSource, SystemClock, SystemIds
