@@ -161,10 +161,13 @@ async def events(ctx: WorkflowContext) -> list[Any]:
 
 @shapes.workflow
 async def queue(ctx: WorkflowContext) -> None:
-    """Work off events of one name, in pairs, as they come."""
+    """Work off events of one name, in pairs, as they come, after some have gathered."""
+    await ctx.call_activity(work)
     for _ in range(3):
         pair = ctx.wait_for_external_event("a"), ctx.wait_for_external_event("A")
-        await ctx.call_activity(work, input=[await pair[0], await pair[1]])
+        seen = [await pair[0], await pair[1]]
+        ctx.set_custom_status(seen)  # replay does not compare inputs, but this shows them
+        await ctx.call_activity(work, input=seen)
 
 
 @shapes.workflow
