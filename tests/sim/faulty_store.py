@@ -242,8 +242,18 @@ class Gate:
         self._stop_at = stop_at
         self._apply_last = apply_last
         self._died = died
+        self._clear = asyncio.Event()
+        self._clear.set()
         self.calls = 0
         self.is_shut = False
+
+    def freeze(self) -> None:
+        """Hold all calls from now on, as a host that is paused, until `thaw`."""
+        self._clear.clear()
+
+    def thaw(self) -> None:
+        """Let the calls go that were held."""
+        self._clear.set()
 
     def shut(self) -> None:
         """From now on nothing gets through."""
@@ -251,6 +261,8 @@ class Gate:
 
     async def _pass(self, call: Callable[[], Awaitable[T]]) -> T:
         self.calls += 1
+        if not self._clear.is_set():
+            await self._clear.wait()
         if not self.is_shut and self.calls == self._stop_at:
             self.is_shut = True
             if self._died is not None:

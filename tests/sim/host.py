@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeVar
+import random
+from collections import Counter
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from actorflow.actors.errors import ContentionError, UnavailableError
 from actorflow.workflow import WorkflowEngine
@@ -84,17 +86,18 @@ class Host:
     async def _while_alive(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.ensure_future(work)
         death = asyncio.ensure_future(self.died.wait())
-        await asyncio.wait({task, death}, return_when=asyncio.FIRST_COMPLETED)
-        failed = task.done() and not task.cancelled() and task.exception()
-        await _cancelled(task, death)
-        if failed:
-            raise failed
+        try:
+            await asyncio.wait({task, death}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+        finally:
+            await _cancelled(task, death)
 
 
 class World:
-    """A store, one host at a time unless a test wants more, and what is the same for all of them.
+    """A store, hosts on it, and clients that reach one of them and try again.
 
-    `audit_seen` tells counters of all hosts so far, summed.
+    `host` is the newest living host. `counters` sums those of the hosts that are gone.
     """
 
     def __init__(
@@ -114,36 +117,54 @@ class World:
         self.actor_limits = actor_limits
         self.clock = SimClock(loop)
         self.ids = SimIds(seed)
-        self.host: Host | None = None
+        self.hosts: list[Host] = []
         self.crashes = 0
-        self.counters: dict[str, int] = {}
+        self.counters: Counter[str] = Counter()
+        self.asked: set[asyncio.Future[Any]] = set()
+        self._choose = random.Random(f"clients {seed}")
 
-    async def start_host(self, *, stop_at: int = 0, apply_last: bool = False) -> Host:
-        """Start a host and make it the one that clients talk to."""
-        host = Host(self, stop_at=stop_at, apply_last=apply_last)
-        await host.start()
-        self.host = host
-        return host
+    @property
+    def host(self) -> Host:
+        """The newest living host."""
+        return self.hosts[-1]
 
-    async def kill_host(self) -> None:
-        """Kill the present host; clients find nobody until the next `start_host`."""
-        host, self.host = self.host, None
-        if host is not None:
-            self.crashes += 1
-            await host.kill()
-            self._count(host)
-
-    async def stop_host(self) -> None:
-        """Stop the present host gracefully."""
-        host, self.host = self.host, None
-        if host is not None:
-            await host.stop()
-            self._count(host)
+    @property
+    def engine(self) -> WorkflowEngine:
+        """The engine of the newest living host."""
+        return self.host.engine
 
     @property
     def is_up(self) -> bool:
         """Whether clients reach anybody."""
-        return self.host is not None and not self.host.died.is_set()
+        return any(not host.died.is_set() for host in self.hosts)
+
+    async def start_host(self, *, stop_at: int = 0, apply_last: bool = False) -> Host:
+        """Start one more host."""
+        host = Host(self, stop_at=stop_at, apply_last=apply_last)
+        try:
+            await host.start()
+        except BaseException:
+            await host.kill()
+            raise
+        self.hosts.append(host)
+        return host
+
+    async def kill_host(self, host: Host | None = None) -> None:
+        """Kill a host, by default the newest. Harmless when there is none."""
+        if host is None and not self.hosts:
+            return
+        host = host or self.hosts[-1]
+        self.hosts.remove(host)
+        self.crashes += 1
+        await host.kill()
+        self._count(host)
+
+    async def stop_hosts(self) -> None:
+        """Stop all hosts gracefully."""
+        while self.hosts:
+            host = self.hosts.pop()
+            await host.stop()
+            self._count(host)
 
     async def ask(self, call: Callable[[WorkflowEngine], Awaitable[T]]) -> T:
         """Make a client's call, again and again until there is an answer other than "retry"."""
@@ -151,30 +172,32 @@ class World:
             try:
                 return await self._ask_once(call)
             except (UnavailableError, ContentionError):
-                await asyncio.sleep(CLIENT_PAUSE_S * (0.5 + self.ids.jitter()))
+                await asyncio.sleep(CLIENT_PAUSE_S * (0.5 + self._choose.random()))
 
     async def _ask_once(self, call: Callable[[WorkflowEngine], Awaitable[T]]) -> T:
         """Make a call that ends, like a connection, when the host at the other end dies."""
-        host = self.host
-        if host is None or host.died.is_set():
+        hosts = [host for host in self.hosts if not host.died.is_set()]
+        if not hosts:
             raise HostDiedError("connection refused")
+        host = self._choose.choice(hosts)
         asked = asyncio.ensure_future(call(host.engine))
         death = asyncio.ensure_future(host.died.wait())
+        self.asked.add(asked)
         try:
             await asyncio.wait({asked, death}, return_when=asyncio.FIRST_COMPLETED)
-            if not asked.done():
+            if not asked.done() or asked.cancelled():
                 raise HostDiedError("connection reset")
             return asked.result()
         finally:
+            self.asked.discard(asked)
             await _cancelled(asked, death)
 
     def _count(self, host: Host) -> None:
         counters = host.engine.actors.counters
-        for name in counters.__slots__:
-            self.counters[name] = self.counters.get(name, 0) + getattr(counters, name)
+        self.counters.update({name: getattr(counters, name) for name in counters.__slots__})
 
 
-async def _cancelled(*tasks: asyncio.Task[object]) -> None:
+async def _cancelled(*tasks: asyncio.Future[Any]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

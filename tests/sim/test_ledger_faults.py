@@ -45,12 +45,15 @@ class Scene:
         await self.ledger.run_clients(world, clients)
         if meddler is not None:
             meddler.cancel()
-            await asyncio.gather(meddler, return_exceptions=True)
+            with suppress(asyncio.CancelledError):
+                await meddler
+            for host in world.hosts:
+                host.gate.thaw()
         self.store.faults = NO_FAULTS
         if not world.is_up:
             await world.kill_host()
             await world.start_host()
-        await world.stop_host()
+        await world.stop_hosts()
         await self.store.settle()
 
     def check(self, *, repeats: int = 0) -> None:
@@ -146,3 +149,81 @@ def test_s03_unknown_outcomes(over_seeds: OverSeeds) -> None:
         60,
         must_see=["already", "late already", "commit_resends", "commits_already", "lose_reply"],
     )
+
+
+def test_s07_cancelled_requests(over_seeds: OverSeeds) -> None:
+    """Clients that hang up at any moment, and ask again."""
+
+    def run(seed: int) -> Counter[str]:
+        async def main(loop: SimLoop) -> Counter[str]:
+            scene = Scene(loop, seed, Faults(lose_reply=0.1, delay=0.5))
+            await scene.world.start_host()
+            hung_up = 0
+
+            async def hang_up(world: World, choose: random.Random) -> None:
+                nonlocal hung_up
+                while True:
+                    await asyncio.sleep(choose.random() * 0.05)
+                    for asked in list(world.asked):
+                        if choose.random() < 0.3:
+                            hung_up += asked.cancel()
+                    if hung_up > 100:
+                        return
+
+            await scene.play(8, hang_up)
+            scene.check()
+            return scene.seen() + Counter(hung_up=hung_up)
+
+        return simulate(seed, main)
+
+    over_seeds(run, 30, must_see=["hung_up", "already"])
+
+
+def test_s08_stalled_loop(over_seeds: OverSeeds) -> None:
+    """Code that blocks the loop for longer than a lease: timers come late, and nothing else."""
+
+    def run(seed: int) -> Counter[str]:
+        async def main(loop: SimLoop) -> Counter[str]:
+            scene = Scene(loop, seed, Faults(delay=0.5))
+            await scene.world.start_host()
+
+            async def block(world: World, choose: random.Random) -> None:
+                for _ in range(5):
+                    await asyncio.sleep(choose.random())
+                    world.loop.stall(choose.choice((1, 9, 11, 50)))
+
+            await scene.play(8, block)
+            scene.check()
+            return scene.seen()
+
+        return simulate(seed, main)
+
+    over_seeds(run, 20)
+
+
+def test_s08_frozen_owner(over_seeds: OverSeeds) -> None:
+    """An owner that is silent for up to five leases, and comes back: one of two hosts may write."""
+
+    def run(seed: int) -> Counter[str]:
+        async def main(loop: SimLoop) -> Counter[str]:
+            scene = Scene(loop, seed, Faults(delay=0.5, lose_reply=0.1, late=0.1))
+            world = scene.world
+            await world.start_host()
+
+            async def freeze(world: World, choose: random.Random) -> None:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(world.start_host())
+                    for _ in range(8):
+                        host = choose.choice(world.hosts)
+                        host.gate.freeze()
+                        await asyncio.sleep(choose.choice((1, 9, 11, 50)))
+                        host.gate.thaw()
+                        await asyncio.sleep(choose.choice((0, 1, 15)))
+
+            await scene.play(8, freeze)
+            scene.check(repeats=len({commit.epoch for commit in scene.store.audit.applied}))
+            return scene.seen()
+
+        return simulate(seed, main)
+
+    over_seeds(run, 30, must_see=["fenced", "commits_fenced", "late fenced"])
