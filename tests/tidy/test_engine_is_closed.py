@@ -11,7 +11,7 @@ ALLOWED = {
     # The only source of time, chance and uuids.
     "actors/actorflow/actors/clock.py": ("random.", "time.", "uuid."),
     # Adapters may block on a disk or a socket: on a thread of their own.
-    "actors/actorflow/actors/store/*.py": (
+    "actors/actorflow/actors/store/*/*.py": (
         "asyncio.to_thread",
         "concurrent.futures.ThreadPoolExecutor",
         "run_in_executor",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,9 +21,7 @@ from actorflow.actors import (
     WorkerType,
 )
 from actorflow.actors import Limits as ActorLimits
-from actorflow.actors.address import checked_actor_id
 from actorflow.actors.clock import Clock, IdSource, SystemClock, SystemIds
-from actorflow.actors.errors import InvalidActorIdError
 from actorflow.workflow.activity import ActivityRunner
 from actorflow.workflow.dispatch import WorkerWaitingRoom
 from actorflow.workflow.errors import (
@@ -36,6 +33,7 @@ from actorflow.workflow.events import ChildCreated, Status
 from actorflow.workflow.instance import InstanceActor
 from actorflow.workflow.limits import DEFAULT_LIMITS, Limits
 from actorflow.workflow.model import (
+    EngineStats,
     History,
     Instance,
     InstanceFilter,
@@ -43,6 +41,7 @@ from actorflow.workflow.model import (
     PurgeResult,
     WaitReason,
 )
+from actorflow.workflow.naming import ceil_ms, check_name, instance_actor
 from actorflow.workflow.records import head_of, history_of, instance_of
 from actorflow.workflow.registry import Registry
 from actorflow.workflow.requests import (
@@ -90,18 +89,6 @@ RESERVED_PREFIX = "dapr.internal."
 """Workflow names that Dapr reserves; refused at the door."""
 
 _decode_reasons = msgspec.json.Decoder(tuple[WaitReason, ...]).decode
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineStats:
-    """Plain numbers for metrics and metadata: counters since the start, and present sizes."""
-
-    counters: dict[str, int]
-    gauges: dict[str, int]
-    running_activities: int
-    waiting_activities: int
-    instances_without_worker: int
-    connected_workers: int
 
 
 class WorkflowEngine:
@@ -235,12 +222,12 @@ class WorkflowEngine:
             IdempotencyConflictError: the key came with another name or input.
             InvalidRequestError: a name or id that cannot be used.
         """
-        _check_name("workflow name", name)
+        check_name("workflow name", name)
         if name.startswith(RESERVED_PREFIX):
             raise InvalidRequestError(
                 f"workflow name {name!r}: names that begin with {RESERVED_PREFIX!r} are reserved"
             )
-        actor = _instance_actor(instance_id or self._ids.uuid())
+        actor = instance_actor(instance_id or self._ids.uuid())
         request = StartRequest(
             name,
             input,
@@ -293,8 +280,8 @@ class WorkflowEngine:
                 phases=tuple(status.value for status in wanted.statuses),
                 label=wanted.name,
                 key_prefix=wanted.id_prefix,
-                created_from_ms=_ceil_ms(wanted.created_from_ns),
-                created_to_ms=_ceil_ms(wanted.created_to_ns),
+                created_from_ms=ceil_ms(wanted.created_from_ns),
+                created_to_ms=ceil_ms(wanted.created_to_ns),
             )
         )
         page = records[:limit]
@@ -309,11 +296,11 @@ class WorkflowEngine:
         Raises:
             InstanceNotFoundError: no such instance.
         """
-        return _decode_reasons(await self.actors.call(_instance_actor(instance_id), WHY) or b"[]")
+        return _decode_reasons(await self.actors.call(instance_actor(instance_id), WHY) or b"[]")
 
     async def _record(self, instance_id: str, *, with_log: bool = False) -> ActorRecord | None:
         try:
-            actor = _instance_actor(instance_id)
+            actor = instance_actor(instance_id)
         except InvalidRequestError:
             return None  # no instance can have such an id
         return (await self.actors.read([actor], with_log=with_log))[0]
@@ -335,7 +322,7 @@ class WorkflowEngine:
     async def _wait(
         self, instance_id: str, reached: Callable[[Summary], bool], timeout_s: float | None
     ) -> Instance:
-        actor = _instance_actor(instance_id)
+        actor = instance_actor(instance_id)
         async with asyncio.timeout(timeout_s):
             with self.actors.watch(actor, reached) as watch:
                 while True:
@@ -366,7 +353,7 @@ class WorkflowEngine:
         Raises:
             InstanceNotFoundError, InstanceStalledError: see their texts.
         """
-        _check_name("event name", name)
+        check_name("event name", name)
         await self._call(instance_id, RAISE, pack(RaiseRequest(name, input, event_id)))
 
     async def suspend(self, instance_id: str, reason: str | None = None) -> None:
@@ -452,12 +439,12 @@ class WorkflowEngine:
             input=input,
             overwrite_input=overwrite_input,
         )
-        await self.actors.call(_instance_actor(new_id), SEED, pack(request))
+        await self.actors.call(instance_actor(new_id), SEED, pack(request))
         return new_id
 
     async def _call(self, instance_id: str, method: str, payload: bytes) -> None:
         try:
-            actor = _instance_actor(instance_id)
+            actor = instance_actor(instance_id)
         except InvalidRequestError:
             raise InstanceNotFoundError(instance_id) from None  # no instance can have such an id
         await self.actors.call(actor, method, payload)
@@ -501,21 +488,3 @@ def _has_ended(summary: Summary) -> bool:
 
 
 _ENDED = frozenset(status.value for status in Status if status.is_terminal)
-
-
-def _instance_actor(instance_id: str) -> ActorId:
-    try:
-        return checked_actor_id(INSTANCE, instance_id)
-    except InvalidActorIdError as error:
-        raise InvalidRequestError(str(error).replace("actor key", "instance id")) from None
-
-
-def _check_name(what: str, name: str) -> None:
-    try:
-        checked_actor_id(name, name)
-    except InvalidActorIdError as error:
-        raise InvalidRequestError(str(error).replace("actor type", what)) from None
-
-
-def _ceil_ms(time_ns: int | None) -> int | None:
-    return -(-time_ns // 1_000_000) if time_ns is not None else None

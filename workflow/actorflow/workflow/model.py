@@ -80,3 +80,15 @@ class PurgeResult:
     """How many instances were deleted, descendants included."""
 
     deleted_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStats:
+    """Plain numbers for metrics and metadata: counters since the start, and present sizes."""
+
+    counters: dict[str, int]
+    gauges: dict[str, int]
+    running_activities: int
+    waiting_activities: int
+    instances_without_worker: int
+    connected_workers: int

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from actorflow.actors import ActorId, Effects, Reminder
+from actorflow.actors.address import ActorId
+from actorflow.actors.effects import Effects
+from actorflow.actors.ports import Reminder
 from actorflow.workflow.events import (
     NEVER_NS,
     ChildCompleted,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from actorflow.actors import ActorRecord, Summary
+from actorflow.actors.ports import ActorRecord, Summary
 from actorflow.workflow.codec import decode_event, encode_event
 from actorflow.workflow.errors import HistoryCorruptError
 from actorflow.workflow.events import (

@@ -1,0 +1,27 @@
+"""PURE. Ids, names and times from outside, checked and turned into what the engine uses."""
+
+from actorflow.actors.address import ActorId, checked_actor_id
+from actorflow.actors.errors import InvalidActorIdError
+from actorflow.workflow.errors import InvalidRequestError
+from actorflow.workflow.requests import INSTANCE
+
+
+def instance_actor(instance_id: str) -> ActorId:
+    """Return the actor of an instance id. Raises InvalidRequestError."""
+    try:
+        return checked_actor_id(INSTANCE, instance_id)
+    except InvalidActorIdError as error:
+        raise InvalidRequestError(str(error).replace("actor key", "instance id")) from None
+
+
+def check_name(what: str, name: str) -> None:
+    """Check a name from outside. Raises InvalidRequestError, naming `what`."""
+    try:
+        checked_actor_id(name, name)
+    except InvalidActorIdError as error:
+        raise InvalidRequestError(str(error).replace("actor type", what)) from None
+
+
+def ceil_ms(time_ns: int | None) -> int | None:
+    """Return milliseconds, rounded up."""
+    return -(-time_ns // 1_000_000) if time_ns is not None else None
