@@ -13,7 +13,7 @@ ALLOWED = {
     # Adapters may block on a disk or a socket: on a thread of their own.
     "actors/actorflow/actors/store/*/*.py": (
         "asyncio.to_thread",
-        "concurrent.futures.ThreadPoolExecutor",
+        "concurrent.futures.",
         "run_in_executor",
         "threading.",
     ),
