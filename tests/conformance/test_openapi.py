@@ -1,6 +1,7 @@
 """The OpenAPI document: valid, complete, and true when requests are made up from it."""
 
 import asyncio
+import queue
 import threading
 import zlib
 from collections.abc import Iterator
@@ -21,7 +22,9 @@ from actorflow.server.config import Settings
 from actorflow.server.http.instances import VISIBLE_STATUSES
 from actorflow.server.http.openapi import document
 from actorflow.server.http.openapi_schemas import ERROR_CODES
-from tests.fakes.fake_engine import FakeEngine, failure
+from actorflow.workflow.events import Status
+from tests.conformance.wire_worlds import EngineWorld, FakeWorld
+from tests.fakes.fake_engine import FakeEngine
 
 EXAMPLES_MAX = 20
 """Requests an operation; some 40 operations take about half a minute."""
@@ -40,28 +43,26 @@ def steer(case: "schemathesis.Case[Any]") -> None:
         case.query["timeout"] = "1ms"
 
 
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    """Serve a fake engine, with an instance in every status, from a thread of its own."""
-    ready: list[str] = []
-    is_ready = threading.Event()
+@pytest.fixture(scope="module", params=[FakeWorld, EngineWorld], ids=["fake", "real"])
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Serve an engine, with an instance in every status, from a thread of its own."""
+    found: queue.Queue[str] = queue.Queue()
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
 
     async def serve() -> None:
-        engine = FakeEngine()
-        for status in VISIBLE_STATUSES:
-            await engine.start("order", instance_id=status.value)
-            await engine.move(status.value, status, failure=failure(stack="at line 3"))
-        async with HttpServer(engine, Settings(http_port=0)) as server:
-            ready.extend(server.urls)
-            is_ready.set()
-            await stop.wait()
+        world = request.param()
+        await world.open()
+        # The stalled one last: to stall it, the world is opened again with other code.
+        for status in sorted(VISIBLE_STATUSES, key=lambda status: status is Status.STALLED):
+            await world.bring(status.value, status)
+        found.put(world.url)
+        await stop.wait()
+        await world.close()
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
     thread.start()
-    assert is_ready.wait(10)
-    yield ready[0]
+    yield found.get(timeout=20)
     loop.call_soon_threadsafe(stop.set)
     thread.join(10)
     loop.close()

@@ -70,6 +70,22 @@ async def test_chunks_without_end_are_cut(sites: Sites) -> None:
     assert (reply.status, reply.json["errorCode"]) == (400, "ERR_BODY_READ")
 
 
+async def test_memory_for_bodies_is_bounded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(call_module, "BODIES_MAX_BYTES", 200_000)
+    head = f"POST {START} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 150001\r\n\r\n"
+    first = await site.connect()
+    first[1].write(head.encode() + b"x" * 150_000)
+    bodies = site.server.edge._bodies
+    await _eventually(lambda: bodies.held_bytes == 150_000)
+    second = await site.connect()
+    second[1].write(head.encode() + b"x" * 150_000)
+    refused = await read_reply(second[0])
+    assert (refused.status, refused.headers["retry-after"]) == (429, "1")
+    first[1].write(b"x")
+    assert (await read_reply(first[0])).status == 202
+    assert bodies.held_bytes == 0
+
+
 async def test_body_shorter_than_it_said(site: Site) -> None:
     reader, writer = await site.connect()
     writer.write(

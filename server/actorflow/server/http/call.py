@@ -8,6 +8,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
+from actorflow.actors.errors import OverloadedError
 from actorflow.server.errors import WireError, invalid_request, malformed
 from actorflow.server.http.paths import parse_query
 
@@ -18,26 +19,45 @@ BODY_BYTES_PER_S = 65_536
 NAME_MAX_BYTES = 256
 """Longest workflow or event name; Dapr knows no limit, a store needs one."""
 
+BODIES_MAX_BYTES = 64 * 1_024 * 1_024
+"""All bodies that are just being received. Beyond it the next piece of any is refused with 429."""
+
 T = TypeVar("T")
+
+
+class Bodies:
+    """The limit of one body, and what all unfinished bodies of a server hold in memory."""
+
+    __slots__ = ("each_max_bytes", "held_bytes")
+
+    def __init__(self, each_max_bytes: int) -> None:
+        self.each_max_bytes = each_max_bytes
+        self.held_bytes = 0
+
+    def hold(self, size_bytes: int) -> None:
+        """Account for a piece. Raises OverloadedError; the piece then counts all the same."""
+        self.held_bytes += size_bytes
+        if self.held_bytes > BODIES_MAX_BYTES:
+            raise OverloadedError("the memory for request bodies", BODIES_MAX_BYTES)
 
 
 class Call:
     """A matched request. `values` are the decoded path parameters in the order of the path."""
 
-    __slots__ = ("_body_max_bytes", "_query", "_query_text", "request", "values")
+    __slots__ = ("_bodies", "_query", "_query_text", "request", "values")
 
     def __init__(
         self,
         request: web.BaseRequest,
         values: tuple[str, ...],
         query_text: str,
-        body_max_bytes: int,
+        bodies: Bodies,
     ) -> None:
         self.request = request
         self.values = values
         self._query_text = query_text
         self._query: Mapping[str, Sequence[str]] | None = None
-        self._body_max_bytes = body_max_bytes
+        self._bodies = bodies
 
     @property
     def query(self) -> Mapping[str, Sequence[str]]:
@@ -96,14 +116,14 @@ class Call:
             )
         if content.is_eof() and content.exception() is None:
             body = content.read_nowait()  # it came together with the header
-            if len(body) > self._body_max_bytes:
+            if len(body) > self._bodies.each_max_bytes:
                 raise _too_large()
             return body
         return await self._slow_body()
 
     async def _slow_body(self) -> bytes:
         request = self.request
-        if (request.content_length or 0) > self._body_max_bytes:
+        if (request.content_length or 0) > self._bodies.each_max_bytes:
             raise _too_large()
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -114,13 +134,16 @@ class Call:
             async with asyncio.timeout_at(start_s + BODY_GRACE_S) as deadline:
                 while chunk := await request.content.readany():
                     body += chunk
-                    if len(body) > self._body_max_bytes:
+                    self._bodies.hold(len(chunk))
+                    if len(body) > self._bodies.each_max_bytes:
                         raise _too_large()
                     deadline.reschedule(start_s + BODY_GRACE_S + len(body) / BODY_BYTES_PER_S)
         except TimeoutError:
             raise _body_error("it came too slowly") from None
         except (RequestPayloadError, ConnectionError):
             raise _body_error("unexpected EOF") from None
+        finally:
+            self._bodies.held_bytes -= len(body)
         return bytes(body)
 
 

@@ -15,7 +15,7 @@ from actorflow.server.config import Settings
 from actorflow.server.errors import WireError
 from actorflow.server.http import respond
 from actorflow.server.http.api import EngineApi
-from actorflow.server.http.call import Call
+from actorflow.server.http.call import Bodies, Call
 from actorflow.server.http.guards import (
     SAFE_METHODS,
     HostGuard,
@@ -55,7 +55,7 @@ class Edge:
         instances = InstanceHandlers(engine, settings, self.waits)
         self.router = Router([*workflows.routes(), *sidecar.routes(), *instances.routes()])
         self._header_max_bytes = settings.read_buffer_bytes
-        self._body_max_bytes = settings.max_body_bytes
+        self._bodies = Bodies(settings.max_body_bytes)
         self._hosts = HostGuard(settings)
         self._origins = OriginGuard(settings.allowed_origins)
         self._answers_browsers = bool(settings.allowed_origins)
@@ -110,7 +110,7 @@ class Edge:
             values = tuple([unescape(value) for value in values])
         except BadEscapeError:
             return _bad_escape(route, values)
-        call = Call(request, values, query, self._body_max_bytes)
+        call = Call(request, values, query, self._bodies)
         try:
             return await route.handler(call)
         except ActorflowError as err:

@@ -173,7 +173,8 @@ class InstanceHandlers:
         until = call.first("until") or "completed"
         if until not in ("started", "completed"):
             raise invalid_request("query parameter 'until' must be started or completed")
-        instance = await self._wait(call, call.values[0], until, timeout_s)
+        instance_id = (await self._instance(call.values[0])).instance_id
+        instance = await self._wait(call, instance_id, until, timeout_s)
         return respond.json(_outcome(instance))
 
     async def suspend(self, call: Call) -> web.Response:
