@@ -198,3 +198,24 @@ def test_an_unregistered_function_is_named_with_what_is_there() -> None:
         app.workflow_of(flow)
     with pytest.raises(RegistrationError, match=r"by its function or its name, found 5"):
         app.activity_of(5)  # type: ignore[arg-type]  # that is the mistake
+
+
+def test_a_value_is_no_function() -> None:
+    app: Any = Registry()
+    with pytest.raises(RegistrationError, match="is a int; register an `async def` function"):
+        app.workflow(name="five")(5)
+    with pytest.raises(RegistrationError, match="is a int; register a `def` or `async def`"):
+        app.activity(name="five")(5)
+
+
+@pytest.mark.parametrize("annotation", ["Mapping[int, int]", "Generator[int]", int])
+def test_a_generator_without_a_readable_result_type_gives_plain_json(
+    annotation: Any,
+) -> None:
+    def stepwise(ctx: WorkflowContext) -> Any:
+        yield ctx.create_timer(1)
+
+    stepwise.__annotations__["return"] = annotation
+    app = Registry()
+    app.workflow(stepwise)
+    assert app.workflow_of(stepwise).output_type is Parameter.empty

@@ -1,13 +1,14 @@
 """Replay compares what the code asks for with its history, and says what differs."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 import pytest
 
 from actorflow.workflow.context import WorkflowContext
-from actorflow.workflow.errors import NonDeterminismError
+from actorflow.workflow.errors import NonDeterminismError, TaskFailedError
 from actorflow.workflow.events import (
     ExecutionCompleted,
     ExecutionStalled,
@@ -17,6 +18,7 @@ from actorflow.workflow.events import (
     TurnStarted,
 )
 from actorflow.workflow.replay import WorkflowRun
+from actorflow.workflow.retry import RetryPolicy
 from tests.corpus.driving import DrivenRun, drive
 
 Flow = Callable[[WorkflowContext], Any]
@@ -183,3 +185,63 @@ def test_a_replay_that_failed_can_be_closed() -> None:
     with pytest.raises(NonDeterminismError):
         run.replay(lived().history)
     run.close()
+
+
+async def with_child(ctx: WorkflowContext) -> None:
+    await ctx.call_child_workflow("ship")
+
+
+async def with_sent(ctx: WorkflowContext) -> None:
+    ctx.send_event("other", "paid")
+    await ctx.create_timer(1)
+
+
+async def with_detached(ctx: WorkflowContext) -> None:
+    ctx.start_detached("audit")
+    await ctx.create_timer(1)
+
+
+async def with_retry(ctx: WorkflowContext) -> None:
+    policy = RetryPolicy(first_retry_interval=1, max_number_of_attempts=2)
+    await ctx.call_activity("pay", retry_policy=policy)
+
+
+async def with_child_retry(ctx: WorkflowContext) -> None:
+    policy = RetryPolicy(first_retry_interval=1, max_number_of_attempts=2)
+    await ctx.call_child_workflow("pay", retry_policy=policy)
+
+
+async def with_catch(ctx: WorkflowContext) -> None:
+    with suppress(TaskFailedError):
+        await ctx.call_activity("pay")
+    await ctx.create_timer(1)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "history", "code"),
+    [
+        (with_child, with_sent, "has child workflow 'ship' (id 1)", "send event 'paid' (id 1)"),
+        (with_sent, with_detached, "has sent event 'paid'", "start detached workflow 'audit'"),
+        (with_detached, with_child, "has detached workflow 'audit'", "call child workflow 'ship'"),
+        (with_retry, with_catch, "a timer before the retry of an activity", "create a timer"),
+        (with_catch, with_retry, "has a timer (id 2)", "timer before the retry of an activity"),
+        (with_child_retry, with_child, "has child workflow 'pay'", "call child workflow 'ship'"),
+    ],
+)
+def test_each_kind_has_its_name(first: Flow, second: Flow, history: str, code: str) -> None:
+    driven = drive(first)
+    driven.start()
+    driven.fail(1)
+    driven.fail_child(1)
+    with pytest.raises(NonDeterminismError) as caught:
+        WorkflowRun(drive(second).definition, "order-1").replay(driven.history)
+    assert history in str(caught.value)
+    assert code in str(caught.value)
+
+
+def test_an_end_that_the_code_has_not_reached_is_named() -> None:
+    driven = drive(original)
+    driven.start()
+    driven.history.append(ExecutionCompleted(status=Status.COMPLETED))
+    with pytest.raises(NonDeterminismError, match="ends as COMPLETED, but the code asked for not"):
+        driven.rebuilt()

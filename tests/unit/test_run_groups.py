@@ -235,3 +235,91 @@ def test_a_task_of_another_instance_is_refused() -> None:
     assert "of another instance" in second.end.failure.message
     first.complete(1)
     assert first.end.status is Status.COMPLETED
+
+
+def test_nested_groups_left_behind_release_their_members() -> None:
+    async def nested(ctx: WorkflowContext) -> Any:
+        pair = ctx.when_all([ctx.create_timer(60), ctx.wait_for_external_event("e", timeout=90)])
+        await ctx.when_any([ctx.call_activity("a"), pair])
+        await ctx.call_activity("b")
+        winner = await ctx.when_any([pair, ctx.create_timer(500)])
+        return winner is pair
+
+    driven = drive(nested)
+    driven.start()
+    cancelled = [a.timer_id for a in driven.complete(3) if isinstance(a, CancelTimer)]
+    assert cancelled == [1, 2]
+    driven.raise_event("e")
+    armed = [a.id for a in driven.complete(4) if isinstance(a, CreateTimer)]
+    assert len(armed) == 2  # the timer of the pair again, and the new one; the event was kept
+    driven.fire(armed[1])
+    assert driven.end.result == "true"
+
+
+def test_a_wait_that_timed_out_while_it_was_left_behind_raises_when_awaited() -> None:
+    async def late(ctx: WorkflowContext) -> str:
+        wait = ctx.wait_for_external_event("e", timeout=2)
+        await ctx.when_any([ctx.call_activity("a"), wait])
+        await ctx.call_activity("b")
+        try:
+            await wait
+        except TimeoutError as error:
+            return str(error)
+        return ""
+
+    driven = drive(late)
+    driven.start()
+    driven.complete(2)
+    driven.now_ns += 10**10
+    driven.complete(3)
+    assert driven.end.result == "\"no event 'e' came in time\""
+
+
+def test_dapr_names_of_task_methods_work() -> None:
+    async def named(ctx: WorkflowContext) -> list[Any]:
+        task = ctx.call_activity("a")
+        before = [task.is_complete, task.is_failed, task.get_exception()]
+        await task
+        return [*before, task.is_complete, task.get_result(), repr(task)]
+
+    driven = drive(named)
+    driven.start()
+    driven.complete(1, 5)
+    assert driven.end.result == "[false,false,null,true,5,\"<activity 'a'>\"]"
+
+
+def test_texts_of_tasks_say_what_they_are() -> None:
+    async def shown(ctx: WorkflowContext) -> list[str]:
+        timer = ctx.create_timer(1)
+        nothing: list[DurableTask[Any]] = []
+        return [
+            repr(timer),
+            repr(ctx.call_child_workflow("c")),
+            repr(ctx.when_all([timer])),
+            repr(ctx.when_any([timer])),
+            repr(ctx.when_all(nothing)),
+        ]
+
+    driven = drive(shown)
+    driven.start()
+    assert driven.end.result == (
+        '["<timer>","<child \'c\'>","<when_all of 1 tasks>","<when_any of 1 tasks>",'
+        '"<when_all of 0 tasks>"]'
+    )
+
+
+def test_tasks_of_two_instances_do_not_combine() -> None:
+    shared: list[DurableTask[Any]] = []
+
+    async def lender(ctx: WorkflowContext) -> None:
+        shared.append(ctx.call_activity("a"))
+        await shared[0]
+
+    async def borrower(ctx: WorkflowContext) -> None:
+        await ctx.when_all([shared[0], ctx.call_activity("b")])
+
+    first, second = drive(lender), drive(borrower)
+    first.start()
+    second.start()
+    assert second.end.failure is not None
+    assert "tasks of different workflow instances" in second.end.failure.message
