@@ -168,6 +168,21 @@ async def test_slow_body_is_cut(site: Site, monkeypatch: pytest.MonkeyPatch) -> 
     )
 
 
+async def test_client_that_does_not_read_is_cut(sites: Sites) -> None:
+    site = await sites.serve(limits=EdgeLimits(write_s=0.2))
+    await site.engine.start("order", instance_id="big", input="x" * 30_000_000)
+    reader, writer = await site.connect()
+    writer.transport.pause_reading()  # type: ignore[attr-defined]  # a real transport has it
+    writer.write(b"GET /v1.0/workflows/dapr/big HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    runner = site.server._runner
+    assert runner is not None
+    server = runner.server
+    assert server is not None
+    await _eventually(lambda: len(server.connections) == 1)
+    await _eventually(lambda: len(server.connections) == 0)
+    assert not reader.at_eof()
+
+
 async def test_idle_connections_give_way(sites: Sites) -> None:
     site = await sites.serve(limits=EdgeLimits(connections=20))
     for _ in range(60):

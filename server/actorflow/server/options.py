@@ -261,8 +261,8 @@ OPTIONS: tuple[Option, ...] = (
         field="strict_status",
         parse=_parse_switch,
         is_switch=True,
-        help="Answer 409 to the start of a taken id and 404 to any call on a missing instance, "
-        "instead of Dapr's 500.",
+        help="Answer 409 to the start of a taken id or the purge of an open instance, and 404 to "
+        "any call on a missing one, instead of Dapr's 500.",
     ),
     Option(
         name="strict-pending",

@@ -34,11 +34,13 @@ class EdgeLimits(NamedTuple):
 
     `header_s`: a header must be complete this long after its first byte, or after the connection.
     `idle_s`: a kept-alive connection is closed after this silence.
+    `write_s`: the buffered part of an answer must be read in this time.
     """
 
     connections: int = 1_000
     header_s: float = 10.0
     idle_s: float = 75.0
+    write_s: float = 60.0
 
 
 DEFAULT_LIMITS = EdgeLimits()
@@ -79,19 +81,21 @@ class EdgeServer(web.Server):
 class EdgeProtocol(web.RequestHandler):
     """One connection."""
 
-    __slots__ = ("_gone", "_header_timer", "_limits", "_server")
+    __slots__ = ("_gone", "_header_timer", "_limits", "_server", "_write_timer")
 
     def __init__(self, server: EdgeServer, **options: Any) -> None:
         super().__init__(server, **options)
         self._server = server
         self._limits = server.limits
         self._header_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
         self._gone: asyncio.Future[None] | None = None
 
     @property
     def is_idle(self) -> bool:
-        """True while no request is complete or being answered."""
-        return not (self._request_in_progress or self._messages or self._force_close)
+        """True while the loop of this connection waits for a complete header."""
+        waiter = self._waiter
+        return waiter is not None and not waiter.done() and not self._force_close
 
     def gone(self) -> "asyncio.Future[None]":
         """Return a future that is done as soon as the client has closed the connection."""
@@ -115,6 +119,7 @@ class EdgeProtocol(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Wake whoever holds back an answer to this client."""
         self._stop_header_timer()
+        self._stop_write_timer()
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
         super().connection_lost(exc)
@@ -125,8 +130,19 @@ class EdgeProtocol(web.RequestHandler):
         if not self.is_idle:
             if self._header_timer is not None:
                 self._stop_header_timer()
-        elif self._header_timer is None:
+        elif data and self._header_timer is None:
             self._start_header_timer()
+
+    def pause_writing(self) -> None:
+        """Note that the client does not read; an answer must not wait for it for ever."""
+        super().pause_writing()
+        loop = asyncio.get_running_loop()
+        self._write_timer = loop.call_later(self._limits.write_s, self._write_late)
+
+    def resume_writing(self) -> None:
+        """Go on, the client reads."""
+        self._stop_write_timer()
+        super().resume_writing()
 
     def handle_error(
         self,
@@ -163,6 +179,16 @@ class EdgeProtocol(web.RequestHandler):
         if self._header_timer is not None:
             self._header_timer.cancel()
             self._header_timer = None
+
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+    def _write_late(self) -> None:
+        self._write_timer = None
+        if self.transport is not None:
+            self.transport.abort()  # `close` would wait for the client
 
     def _header_late(self) -> None:
         self._header_timer = None
