@@ -50,7 +50,8 @@ class Activation:
     """The one live copy of an actor on its owner.
 
     `number` is 0 while nothing of the actor is stored. `last_seq` is the commit that holds its
-    newest turn: the activation may leave memory only after that commit. A parked activation (IDLE)
+    newest turn: the activation may leave memory only after that commit. `in_turn` is the message of
+    a turn that awaits something, in `task`. A parked activation (IDLE)
     holds no queue and no task.
     """
 
@@ -59,6 +60,7 @@ class Activation:
         "actor_id",
         "actor_type",
         "idle_since_s",
+        "in_turn",
         "last_seq",
         "log_length",
         "mailbox",
@@ -84,6 +86,7 @@ class Activation:
         self.weight_bytes = 0
         self.idle_since_s = 0.0
         self.task: asyncio.Task[None] | None = None
+        self.in_turn: Message | None = None
         self.timers = 0
         self.problem: Exception | None = None
 

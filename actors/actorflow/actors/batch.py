@@ -33,6 +33,7 @@ class Batch:
         "answers",
         "armed",
         "consumed",
+        "cursor",
         "deferred",
         "deliveries",
         "marks",
@@ -61,6 +62,7 @@ class Batch:
         self.deferred: set[ActorId] = set()
         self.armed: dict[tuple[int, str], tuple[ActorId, Reminder]] = {}
         self.retired: list[ActorId] = []
+        self.cursor = ""
         self.outbox: list[LinkEntry] = []
         self.trims: dict[int, EntryId] = {}
         self.marks: dict[int, LinkMark] = {}
@@ -142,4 +144,5 @@ class Batch:
             put_outbox=tuple(self.outbox),
             trim_outbox=tuple(self.trims.items()),
             put_marks=tuple(self.marks.values()),
+            cursor=self.cursor,
         )

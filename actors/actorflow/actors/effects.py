@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from actorflow.actors.message import Message
 from actorflow.actors.ports import ActorWrite, Reminder, Summary
 
 if TYPE_CHECKING:
     from actorflow.actors.address import ActorId
+
+T = TypeVar("T")
 
 
 class Effects:
@@ -23,6 +25,7 @@ class Effects:
         "create",
         "delete",
         "fields",
+        "keep",
         "log",
         "log_reset",
         "log_start",
@@ -48,6 +51,7 @@ class Effects:
         self.reminders: dict[str, Reminder | None] | None = None
         self.sends: list[Message] | None = None
         self.rejection: Exception | None = None
+        self.keep = False
         self.retire = False
         self.size_bytes = 0
 
@@ -107,6 +111,11 @@ class Effects:
         all other effects are dropped."""
         self.rejection = error
 
+    def answer_error(self, error: Exception) -> None:
+        """Answer the caller with `error`, and keep all other effects of the turn."""
+        self.rejection = error
+        self.keep = True
+
     def retire_actor(self) -> None:
         """Let the live object go after the commit, without waiting until it was idle for long."""
         self.retire = True
@@ -155,18 +164,25 @@ class Effects:
         """Return the net effect in the form that a store takes."""
         if self.delete:
             return ActorWrite(self.actor, self.number, delete=True)
-        fields = self.fields or {}
-        reminders = self.reminders or {}
+        fields, reminders = self.fields, self.reminders
         return ActorWrite(
             self.actor,
             self.number,
             create=self.create,
             summary=self.summary,
-            put_fields=tuple((name, value) for name, value in fields.items() if value is not None),
-            delete_fields=tuple(name for name, value in fields.items() if value is None),
+            put_fields=_put(fields) if fields else (),
+            delete_fields=_deleted(fields) if fields else (),
             log_reset=self.log_reset,
             log_start=self.log_start,
             log_append=tuple(self.log) if self.log is not None else (),
-            put_reminders=tuple(value for value in reminders.values() if value is not None),
-            delete_reminders=tuple(name for name, value in reminders.items() if value is None),
+            put_reminders=tuple([put for _, put in _put(reminders)]) if reminders else (),
+            delete_reminders=_deleted(reminders) if reminders else (),
         )
+
+
+def _put(changes: dict[str, T | None]) -> tuple[tuple[str, T], ...]:
+    return tuple([(name, value) for name, value in changes.items() if value is not None])
+
+
+def _deleted(changes: dict[str, T | None]) -> tuple[str, ...]:
+    return tuple([name for name, value in changes.items() if value is None])

@@ -32,6 +32,18 @@ class Host(Protocol):
         """Run a named task that the runtime keeps, and ends when it stops."""
         ...
 
+    def post_to_host(self, host: str, letter: Letter) -> None:
+        """Send a letter to another host; it may get lost."""
+        ...
+
+    def partition_owned(self, partition: int, cursor: str) -> None:
+        """The partition is at work here now; its inbox was read up to `cursor`."""
+        ...
+
+    def partition_left(self, partition: int) -> None:
+        """The partition was given up in good order."""
+        ...
+
     def partition_lost(self, partition: int, error: Exception) -> None:
         """The partition dropped its memory because the store refused a commit."""
         ...

@@ -21,6 +21,7 @@ from actorflow.actors.committer import Committer
 from actorflow.actors.delivery import WorkDelivery
 from actorflow.actors.door import Door, PartitionState
 from actorflow.actors.effects import Effects
+from actorflow.actors.failures import own_cancellation_raised
 from actorflow.actors.links import Links
 from actorflow.actors.message import Message, message_of_row
 from actorflow.actors.reminders import Armed, ReminderIndex, consume
@@ -62,13 +63,14 @@ class Partition:
         self._reminders = ReminderIndex(env.loop, env.clock, self._remind)
         self._links = Links(index, env, self._schedule_drain)
         self._door = Door(index, env)
-        self._committer = Committer(index, env, released=self._released, lost=self._lost)
+        self._committer = Committer(index, env, released=self._released, lost=self.lose)
         self._roster = Roster(
             index,
             env,
             wake=self._schedule_drain,
             park=self._park,
             trouble=self._committer.wait_out_trouble,
+            answered=self._committer.read_answered,
         )
 
     # ---- ownership -----------------------------------------------------------------------------
@@ -133,8 +135,8 @@ class Partition:
         """See `Roster.evict_idle`."""
         return self._roster.evict_idle(self._committer.committed_seq)
 
-    def _lost(self, error: ActorflowError) -> None:
-        """The store refused a commit: nothing in memory can be trusted any more."""
+    def lose(self, error: ActorflowError) -> None:
+        """The store refused a commit, or the lease: nothing in memory can be trusted any more."""
         self.close(error)
         self._env.host.partition_lost(self.index, error)
 
@@ -192,6 +194,10 @@ class Partition:
             self._delivering.discard(message.id)
             self._completed.append((message, sends))
             self._schedule_drain()
+
+    def read_up_to(self, cursor: str) -> None:
+        """Letters up to this place of the inbox are read; the next commit notes it."""
+        self._batch.cursor = cursor
 
     def receive_link(self, letter: LinkBatch) -> None:
         """Take messages of another partition, each once; they are durable with the next commit."""
@@ -275,7 +281,7 @@ class Partition:
         else:
             work = self._long_turn(activation, message, effects, answer)  # type: ignore[arg-type]  # not bytes, so awaitable
             task = self._env.host.spawn(work, f"turn-{activation.actor_id}")
-            self._roster.begin_long_turn(activation, task)
+            self._roster.begin_long_turn(activation, message, task)
 
     async def _long_turn(
         self,
@@ -286,7 +292,7 @@ class Partition:
     ) -> None:
         life = self.life
         try:
-            result = await answer
+            result = await own_cancellation_raised(answer)
         except Exception as error:  # noqa: BLE001 -- the turn loop: a raising turn is dropped whole
             if life == self.life:
                 self._roster.end_long_turn(activation)
@@ -303,7 +309,7 @@ class Partition:
     ) -> None:
         """Fold a finished turn into the open batch. This is the whole of what a turn can do."""
         problem = effects.rejection
-        if problem is not None:
+        if problem is not None and not effects.keep:
             effects = Effects(activation.actor_id)
         elif effects.sends is not None and (unknown := self._env.unknown_target(effects.sends)):
             self._turn_failed(activation, message, unknown)
@@ -393,7 +399,11 @@ class Partition:
         self, activation: Activation, message: Message, answer: bytes, problem: Exception | None
     ) -> None:
         """Answer once everything that the answer may rest on is committed."""
-        if message.early_reply or activation.last_seq <= self._committer.committed_seq:
+        if message.early_reply:
+            self._roster.rest_on(message.sender, activation.last_seq)
+            message.settle(answer, problem)
+            return
+        if activation.last_seq <= self._committer.committed_seq:
             message.settle(answer, problem)
             return
         in_flight = self._committer.in_flight

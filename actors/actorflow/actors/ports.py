@@ -9,7 +9,6 @@ sequence number are those of the present owner. Sending the same commit again is
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -34,10 +33,15 @@ class Acquired(NamedTuple):
 
 
 class Held(NamedTuple):
-    """Answer to `acquire` while another owner's lease runs. `left_ms` is the time until it ends."""
+    """Answer to `acquire` while another owner's lease runs. `left_ms` is the time until it ends.
+
+    `owner` is that owner's token; with `epoch` it makes a lease that can be released on behalf of
+    an owner that is dead. That is always safe, because of the fence.
+    """
 
     owner: str
     left_ms: int
+    epoch: int = 0
 
 
 class Summary(NamedTuple):
@@ -105,8 +109,7 @@ class LinkMark(NamedTuple):
     lineage: int
 
 
-@dataclass(frozen=True, slots=True)
-class ActorWrite:
+class ActorWrite(NamedTuple):
     """The net effect of a batch on one actor.
 
     `number` is chosen by the owner when the actor is first written, rises within the partition and
@@ -132,8 +135,7 @@ class ActorWrite:
     delete_reminders: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(NamedTuple):
     """One atomic write of many finished turns of a partition.
 
     `commit_id` is unique to this commit and the same on every resend. `seq` is `prev_seq + 1`. All
@@ -160,6 +162,7 @@ class Commit:
     put_outbox: tuple[LinkEntry, ...] = ()
     trim_outbox: tuple[tuple[int, EntryId], ...] = ()  # destination, last entry to forget
     put_marks: tuple[LinkMark, ...] = ()
+    cursor: str = ""  # how far the partition's inbox of letters was read; "" leaves it as it is
 
 
 class CommitResult(StrEnum):
@@ -198,6 +201,7 @@ class Recovery(NamedTuple):
     reminders: tuple[DueReminder, ...]  # due before the horizon, earliest first
     outbox: tuple[LinkEntry, ...] = ()  # by destination, then by id
     marks: tuple[LinkMark, ...] = ()  # by source
+    cursor: str = ""
 
 
 class Query(NamedTuple):

@@ -10,10 +10,12 @@ from actorflow.actors.actor import ActorType, WorkerType
 from actorflow.actors.address import ActorId, checked_actor_id, partition_of
 from actorflow.actors.author import Actor, authored_type, type_name
 from actorflow.actors.clock import Clock, IdSource, SystemClock, SystemIds
+from actorflow.actors.cluster import Cluster, ClusterHost
 from actorflow.actors.door import PartitionState
 from actorflow.actors.environment import Counters, Environment
 from actorflow.actors.errors import (
     CallCycleError,
+    InvariantError,
     LimitExceededError,
     StoppingError,
     StoreUnavailableError,
@@ -21,11 +23,11 @@ from actorflow.actors.errors import (
     UnknownActorTypeError,
     UsageError,
 )
-from actorflow.actors.letters import LinkAck, LinkBatch
+from actorflow.actors.letters import LinkAck, LinkBatch, WatchRequest
 from actorflow.actors.limits import Limits
 from actorflow.actors.message import Message
+from actorflow.actors.owner import Owner
 from actorflow.actors.partition import Partition
-from actorflow.actors.ports import Held
 from actorflow.actors.reference import ActorRef
 from actorflow.actors.watch import Watch
 
@@ -44,8 +46,10 @@ LEASE_TTL_MS = 10_000
 HOUSEKEEPING_S = 5.0
 """Pause between looks for idle actors and for the next window of reminders."""
 
-WINDOW_PAGE = 10_000
-"""Reminders read from the store at once."""
+WINDOW_RETRY_S = 1.0
+"""Pause before the next window of reminders is asked for again."""
+
+NOT_STARTED = "the actor system is not started; use `async with` or `start()`"
 
 DRAIN_POLL_S = 0.005
 """Pause between looks whether everything has drained."""
@@ -61,11 +65,12 @@ class ActorSystem:
         store: opened by `start`, closed by `stop`.
         types: subclasses of `Actor`, and `ActorType` or `WorkerType` of engines.
         partition_count: the number of partitions that the store was created with; 1 when embedded.
+        cluster: set for a host among others; without it, this host owns all partitions.
 
     Concurrency: one event loop; nothing here is thread-safe.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- keyword-only settings with defaults
         self,
         store: PartitionStore,
         types: Iterable[type[Actor] | ActorType | WorkerType],
@@ -74,12 +79,19 @@ class ActorSystem:
         ids: IdSource | None = None,
         limits: Limits | None = None,
         partition_count: int = 1,
+        cluster: Cluster | None = None,
+        lease_ttl_ms: int = LEASE_TTL_MS,
     ) -> None:
         self._store = store
         self._clock = clock or SystemClock()
         self._ids = ids or SystemIds()
         self.limits = limits or Limits()
         self._partition_count = partition_count
+        self._cluster_parts = cluster
+        self._lease_ttl_ms = lease_ttl_ms
+        self._cluster: ClusterHost | None = None
+        self._owner: Owner | None = None
+        self.host_id = self._ids.uuid()
         self._actor_types, self._worker_types = _sorted_types(types)
         self._partitions: list[Partition] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -122,8 +134,7 @@ class ActorSystem:
         )
         try:
             self._partitions = [Partition(i, env) for i in range(self._partition_count)]
-            for partition in self._partitions:
-                await self._own(partition)
+            await self._begin_to_own(env)
         except BaseException:
             await self._store.close()
             raise
@@ -142,7 +153,10 @@ class ActorSystem:
         except TimeoutError:
             _log.warning("drain took too long; unfinished work runs again after the next start")
         for partition in self._partitions:
-            await self._give_up(partition, stopping)
+            if partition.state is not PartitionState.CLOSED:
+                await self._the_owner().give_up(partition, stopping)
+        if self._cluster is not None:
+            await self._cluster.leave()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -153,6 +167,8 @@ class ActorSystem:
         stopping = StoppingError("the host is stopping; retry")
         if not self._stopping:
             self._stopping = True
+            if self._cluster is not None:
+                self._cluster.stop_moving()
             for watches in self._watched.values():
                 for watch in watches:
                     watch.fail(stopping)
@@ -160,26 +176,29 @@ class ActorSystem:
                 partition.drain()
         return stopping
 
-    async def _give_up(self, partition: Partition, reason: StoppingError) -> None:
-        lease = partition.lease
-        partition.close(reason)
-        try:
-            await self._store.release(lease)
-        except StoreUnavailableError as error:
-            _log.warning("lease not released; it ends by itself", extra={"cause": str(error)})
+    async def _begin_to_own(self, env: Environment) -> None:
+        self._owner = Owner(self.host_id, env)
+        if self._cluster_parts is not None:
+            self._cluster = ClusterHost(
+                self.host_id,
+                self._cluster_parts,
+                env,
+                self._partitions,
+                self._owner,
+                ttl_ms=self._lease_ttl_ms,
+            )
+            await self._cluster.start()
+            return
+        for partition in self._partitions:
+            await self._own(partition)
 
     async def _own(self, partition: Partition) -> None:
-        while True:
-            acquired = await self._store.acquire(
-                partition.index, self._ids.uuid(), ttl_ms=LEASE_TTL_MS
-            )
-            if not isinstance(acquired, Held):
-                break
-            _log.info("partition is held", extra={"owner": acquired.owner})
-            await asyncio.sleep(acquired.left_ms / 1_000 + ACQUIRE_RETRY_S)
-        horizon_ms = self._horizon_ms()
-        recovery = await self._store.recover(partition.index, horizon_ms=horizon_ms)
-        partition.open(acquired, recovery, horizon_ms=horizon_ms)
+        """Own a partition as the only host: wait until a lease that was left behind ends."""
+        while (
+            held := await self._the_owner().take(partition, ttl_ms=self._lease_ttl_ms)
+        ) is not None:
+            _log.info("partition is held", extra={"owner": held.owner})
+            await asyncio.sleep(held.left_ms / 1_000 + ACQUIRE_RETRY_S)
 
     async def _own_again(self, partition: Partition) -> None:
         pause_s = ACQUIRE_RETRY_S
@@ -203,29 +222,22 @@ class ActorSystem:
             if until_window_s <= 0:
                 until_window_s = self.limits.reminder_window_s / 2
                 for partition in self._partitions:
-                    await self._widen_window(partition)
+                    if partition.state is not PartitionState.CLOSED:
+                        await self._widen_window(partition)
 
     async def _widen_window(self, partition: Partition) -> None:
-        life, horizon_ms, limit = partition.life, self._horizon_ms(), WINDOW_PAGE
-        from_ms = partition.widen_reminders(horizon_ms)
-        while life == partition.life:
+        while partition.state is not PartitionState.CLOSED:
             try:
-                page = await self._store.due(
-                    partition.index, from_ms=from_ms, until_ms=horizon_ms, limit=limit
-                )
+                await self._the_owner().widen_window(partition)
             except StoreUnavailableError:
-                await asyncio.sleep(1.0)
-                continue
-            if life == partition.life:
-                partition.add_reminders(page, last=len(page) < limit)
-            if len(page) < limit:
+                await asyncio.sleep(WINDOW_RETRY_S)
+            else:
                 return
-            if page[-1].reminder.due_ms == from_ms:
-                limit *= 2  # more reminders in one millisecond than fit a page
-            from_ms = page[-1].reminder.due_ms
 
-    def _horizon_ms(self) -> int:
-        return int(self._clock.now_ns() / 1e6 + self.limits.reminder_window_s * 1e3)
+    def _the_owner(self) -> Owner:
+        if self._owner is None:
+            raise UsageError(NOT_STARTED)
+        return self._owner
 
     # ---- calls ---------------------------------------------------------------------------------
 
@@ -243,11 +255,13 @@ class ActorSystem:
             UnavailableError: nobody can say, or nothing was done; the text tells. May be retried.
         """
         partition = self._partition_for(actor, payload)
+        wait_s = self.limits.call_timeout_s if timeout_s is None else timeout_s
+        if self._is_elsewhere(partition):
+            return await self._call_elsewhere(partition, Message(actor, method, payload), wait_s)
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[bytes] = loop.create_future()
         message = Message(actor, method, payload, reply=answer)
         partition.admit(message)
-        wait_s = self.limits.call_timeout_s if timeout_s is None else timeout_s
         expiry = loop.call_later(wait_s, _expire, message, wait_s)
         try:
             return await answer
@@ -258,6 +272,11 @@ class ActorSystem:
         """Send a message without waiting for its turn; returns when it is durable. Raises as
         `call`."""
         partition = self._partition_for(actor, payload)
+        if self._is_elsewhere(partition):
+            message = Message(actor, method, payload)
+            wait_s = self.limits.call_timeout_s
+            await self._call_elsewhere(partition, message, wait_s, durable=True)
+            return
         stored: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         partition.accept(Message(actor, method, payload, reply=stored))
         await stored
@@ -295,13 +314,32 @@ class ActorSystem:
 
     def watch(self, actor: ActorId, reached: Callable[[Summary], bool]) -> Watch:
         """Return a context manager that waits for a committed summary that `reached` accepts."""
+        self.ask_for_notices(actor)
         return Watch(actor, reached, self._watched)
+
+    def ask_for_notices(self, actor: ActorId) -> None:
+        """Let the owner of an actor elsewhere tell this host of changes, for some seconds."""
+        partition = self._partitions[partition_of(actor, self._partition_count)]
+        if self._cluster is not None and self._is_elsewhere(partition):
+            self._cluster.exchange.post(partition.index, WatchRequest(actor, self.host_id))
+
+    def _is_elsewhere(self, partition: Partition) -> bool:
+        return self._cluster is not None and partition.state is not PartitionState.OPEN
+
+    async def _call_elsewhere(
+        self, partition: Partition, message: Message, wait_s: float, *, durable: bool = False
+    ) -> bytes:
+        if self._cluster is None:
+            raise InvariantError("a call to another host without a cluster")
+        return await self._cluster.exchange.call(
+            partition.index, message, durable=durable, timeout_s=wait_s
+        )
 
     def _partition_for(self, actor: ActorId, payload: bytes) -> Partition:
         if self._stopping:
             raise StoppingError("the host is stopping and takes no new calls")
         if not self._partitions:
-            raise UsageError("the actor system is not started; use `async with` or `start()`")
+            raise UsageError(NOT_STARTED)
         if actor.type not in self._actor_types:
             raise UnknownActorTypeError(actor.type, sorted(self._actor_types))
         if len(payload) > self.limits.payload_bytes:
@@ -374,24 +412,39 @@ class ActorSystem:
 
     def post(self, partition: int, letter: Letter) -> None:
         """See `environment.Host.post`."""
-        self._loop_now().call_soon(self._hand_over, partition, letter)
-
-    def _hand_over(self, partition: int, letter: Letter) -> None:
         receiver = self._partitions[partition]
-        if isinstance(letter, LinkBatch):
-            receiver.receive_link(letter)
-        elif isinstance(letter, LinkAck):
-            receiver.receive_ack(letter)
+        if self._cluster is not None and receiver.state is PartitionState.CLOSED:
+            self._cluster.exchange.post(partition, letter)
+        elif self._loop is not None:
+            self._loop.call_soon(self._hand_over, receiver, letter)
 
-    def _loop_now(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
-            raise UsageError("the actor system is not started; use `async with` or `start()`")
-        return self._loop
+    def _hand_over(self, partition: Partition, letter: Letter) -> None:
+        if isinstance(letter, LinkBatch):
+            partition.receive_link(letter)
+        elif isinstance(letter, LinkAck):
+            partition.receive_ack(letter)
+
+    def post_to_host(self, host: str, letter: Letter) -> None:
+        """See `environment.Host.post_to_host`."""
+        if self._cluster is not None:
+            self._cluster.exchange.post(host, letter)
+
+    def partition_owned(self, partition: int, cursor: str) -> None:
+        """See `environment.Host.partition_owned`."""
+        if self._cluster_parts is not None:
+            self._cluster_parts.transport.subscribe(partition, cursor)
+
+    def partition_left(self, partition: int) -> None:
+        """See `environment.Host.partition_left`."""
+        if self._cluster_parts is not None:
+            self._cluster_parts.transport.unsubscribe(partition)
 
     def partition_lost(self, partition: int, error: Exception) -> None:
         """See `environment.Host.partition_lost`."""
         _log.error("partition lost", extra={"partition": partition, "cause": str(error)})
-        if not self._stopping:
+        if self._cluster_parts is not None:
+            self.partition_left(partition)
+        elif not self._stopping:
             self.spawn(self._own_again(self._partitions[partition]), f"acquire-{partition}")
 
     def notice(self, actor: ActorId, summary: Summary | None) -> None:

@@ -296,7 +296,7 @@ class WorkflowEngine:
         Raises:
             InstanceNotFoundError: no such instance.
         """
-        return _decode_reasons(await self.actors.call(instance_actor(instance_id), WHY) or b"[]")
+        return _decode_reasons(await self._call(instance_id, WHY) or b"[]")
 
     async def _record(self, instance_id: str, *, with_log: bool = False) -> ActorRecord | None:
         try:
@@ -322,7 +322,7 @@ class WorkflowEngine:
     async def _wait(
         self, instance_id: str, reached: Callable[[Summary], bool], timeout_s: float | None
     ) -> Instance:
-        actor = instance_actor(instance_id)
+        actor = _known_actor(instance_id)
         async with asyncio.timeout(timeout_s):
             with self.actors.watch(actor, reached) as watch:
                 while True:
@@ -442,12 +442,8 @@ class WorkflowEngine:
         await self.actors.call(instance_actor(new_id), SEED, pack(request))
         return new_id
 
-    async def _call(self, instance_id: str, method: str, payload: bytes) -> None:
-        try:
-            actor = instance_actor(instance_id)
-        except InvalidRequestError:
-            raise InstanceNotFoundError(instance_id) from None  # no instance can have such an id
-        await self.actors.call(actor, method, payload)
+    async def _call(self, instance_id: str, method: str, payload: bytes = b"") -> bytes:
+        return await self.actors.call(_known_actor(instance_id), method, payload)
 
     # ---- what others may know ------------------------------------------------------------------
 
@@ -488,3 +484,11 @@ def _has_ended(summary: Summary) -> bool:
 
 
 _ENDED = frozenset(status.value for status in Status if status.is_terminal)
+
+
+def _known_actor(instance_id: str) -> ActorId:
+    """Return the actor of an id that should exist. Raises InstanceNotFoundError."""
+    try:
+        return instance_actor(instance_id)
+    except InvalidRequestError:
+        raise InstanceNotFoundError(instance_id) from None  # no instance can have such an id

@@ -198,14 +198,14 @@ class Execution:
 
     def _may_run(self, effects: Effects, facts: tuple[HistoryEvent, ...]) -> bool:
         state, host = self.state, self._host
-        if state.terminal_status is not None:
+        if state.terminal_status is not None or (self.run is not None and not self.problem):
             return True
         start = self.pending_start or next(
             (fact for fact in facts if isinstance(fact, ExecutionStarted)), None
         )
         if start is not None and (start.scheduled_start_ns or 0) > host.now_ns():
             return False  # the reminder of the scheduled start goes on
-        if self.problem or (self.run is None and not self._find_code(effects, start)):
+        if self.problem or not self._find_code(effects, start):
             self._want_worker(effects, start.name if start is not None else state.name)
             return False
         return True
@@ -289,9 +289,8 @@ class Execution:
         following: list[HistoryEvent] | None = None
         for action in run.feed(fact):
             following = self._act(effects, action, fact.at_ns) or following
-        if run.custom_status != self.custom_status and run.custom_status is not None:
-            self.custom_status = run.custom_status
-            effects.put_field(CUSTOM_STATUS, run.custom_status.encode())
+        if run.custom_status != self.custom_status:
+            self._store_custom_status(effects, run.custom_status)
         if self.state.history_length > self._host.limits.history_events_max:
             self._stop_at_limit()
         return following
@@ -444,6 +443,13 @@ class Execution:
             effects.delete_field(INPUT)
         else:
             effects.put_field(INPUT, start.input.encode())
+
+    def _store_custom_status(self, effects: Effects, custom_status: str | None) -> None:
+        self.custom_status = custom_status
+        if custom_status is None:
+            effects.delete_field(CUSTOM_STATUS)
+        else:
+            effects.put_field(CUSTOM_STATUS, custom_status.encode())
 
     def store_summary(self, effects: Effects) -> None:
         """Write what a status query shows."""

@@ -210,7 +210,8 @@ class InstanceActor:
         if execution is None or execution.status().is_terminal:
             return NOTHING
         if execution.problem and message.reply is not None:
-            effects.reject(InstanceStalledError(self._actor_id.key))
+            execution.take(effects)  # so that the stall is on record
+            effects.answer_error(InstanceStalledError(self._actor_id.key))
             return NOTHING
         request = unpack(RaiseRequest, message.payload)
         if self._is_new_event(request.event_id):
@@ -322,6 +323,8 @@ class InstanceActor:
             reasons.append(
                 WaitReason(kind="worker", detail=f"no worker for workflow {name!r} is connected")
             )
+        if execution.problem and not execution.state.stalled_reason:
+            reasons.append(WaitReason(kind="stalled", detail=execution.problem))
         return msgspec.json.encode(reasons + waits(execution.state))
 
     def _why_pending(self, start: ExecutionStarted) -> WaitReason:

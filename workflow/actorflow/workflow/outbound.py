@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from actorflow.actors.address import ActorId
-from actorflow.actors.effects import Effects
 from actorflow.actors.ports import Reminder
 from actorflow.workflow.events import (
     NEVER_NS,
@@ -42,6 +41,7 @@ from actorflow.workflow.requests import (
 )
 
 if TYPE_CHECKING:
+    from actorflow.actors.effects import Effects
     from collections.abc import Callable, Iterable
 
     from actorflow.workflow.actions import CreateDetached

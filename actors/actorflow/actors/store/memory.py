@@ -18,6 +18,7 @@ from actorflow.actors.ports import (
     ActorRecord,
     CommitResult,
     DueReminder,
+    EntryId,
     Held,
     Lease,
     Recovery,
@@ -28,7 +29,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from actorflow.actors.address import ActorId
-    from actorflow.actors.ports import ActorWrite, Commit, MessageRow, Query, Reminder, Summary
+    from actorflow.actors.ports import (
+        ActorWrite,
+        Commit,
+        LinkEntry,
+        LinkMark,
+        MessageRow,
+        Query,
+        Reminder,
+        Summary,
+    )
 
 _log = logging.getLogger(__name__)
 
@@ -60,11 +70,16 @@ class _Partition:
     ttl_ms: int = 0
     actors: dict[ActorId, _StoredActor] = field(default_factory=dict)
     messages: dict[int, MessageRow] = field(default_factory=dict)
+    outbox: dict[tuple[int, EntryId], LinkEntry] = field(default_factory=dict)
+    marks: dict[int, LinkMark] = field(default_factory=dict)
+    cursor: str = ""
 
     def copy(self) -> _Partition:
         twin = copy(self)
         twin.actors = {actor: stored.copy() for actor, stored in self.actors.items()}
         twin.messages = dict(self.messages)
+        twin.outbox = dict(self.outbox)
+        twin.marks = dict(self.marks)
         return twin
 
 
@@ -110,7 +125,7 @@ class MemoryStore:
         now_ms = self._now_ms()
         holder = part.standing.token
         if holder not in (None, token) and part.until_ms > now_ms:
-            return Held(str(holder), part.until_ms - now_ms)
+            return Held(str(holder), part.until_ms - now_ms, part.standing.epoch)
         epoch = next_epoch(part.standing, now_ms)
         part.standing = part.standing._replace(epoch=epoch, token=token)
         part.ttl_ms = ttl_ms
@@ -159,6 +174,9 @@ class MemoryStore:
         return Recovery(
             tuple(part.messages[id_] for id_ in sorted(part.messages)),
             tuple(sorted(reminders, key=_due_order)),
+            tuple(part.outbox[place] for place in sorted(part.outbox)),
+            tuple(part.marks[source] for source in sorted(part.marks)),
+            part.cursor,
         )
 
     async def due(
@@ -334,6 +352,16 @@ def _apply(part: _Partition, commit: Commit) -> None:
     for message_id, reason in commit.park_messages:
         part.messages[message_id] = part.messages[message_id]._replace(parked=reason)
     part.messages.update((message.id, message) for message in commit.put_messages)
+    _apply_links(part, commit)
+
+
+def _apply_links(part: _Partition, commit: Commit) -> None:
+    part.outbox.update(((entry.destination, entry.id), entry) for entry in commit.put_outbox)
+    for destination, last in commit.trim_outbox:
+        for place in [p for p in part.outbox if p[0] == destination and p[1] <= last]:
+            del part.outbox[place]
+    part.marks.update((mark.source, mark) for mark in commit.put_marks)
+    part.cursor = commit.cursor or part.cursor
 
 
 def _apply_write(part: _Partition, write: ActorWrite) -> None:

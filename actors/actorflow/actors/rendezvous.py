@@ -1,0 +1,22 @@
+"""PURE. Which host should own which partition: no table, no agreement, the same answer
+everywhere."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def wanted_owner(partition: int, hosts: Iterable[str]) -> str | None:
+    """Return the host that scores highest for a partition (rendezvous hashing); None without hosts.
+
+    A host that joins or leaves moves only the partitions that it wins or held.
+    """
+    return max(hosts, key=lambda host: (_score(partition, host), host), default=None)
+
+
+def _score(partition: int, host: str) -> bytes:
+    return blake2b(f"{partition}:{host}".encode(), digest_size=8).digest()

@@ -1,0 +1,71 @@
+"""How letters travel between hosts, and how hosts know of each other: two ports.
+
+Letters may be lost, repeated or late. There is no connection between hosts: each partition and each
+host has an inbox in the store that everybody may append to, and its owner reads it.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+
+class Received(NamedTuple):
+    """A letter that arrived. `cursor` is its place in the inbox, "" in a host's own inbox."""
+
+    address: int | str  # partition or host
+    cursor: str
+    data: bytes
+
+
+class Member(NamedTuple):
+    """A host as the store sees it. `age_ms` is the time since its last heartbeat."""
+
+    host: str
+    age_ms: int
+    info: bytes = b""
+
+
+class Transport(Protocol):
+    """Carries letters.
+
+    Raises, all methods: StoreUnavailableError; what was to be sent may or may not arrive.
+    """
+
+    async def open(self, host: str) -> None:
+        """Begin to receive what is sent to this host."""
+        ...
+
+    async def close(self) -> None:
+        """Stop receiving."""
+        ...
+
+    async def send(self, letters: Sequence[tuple[int | str, bytes]]) -> None:
+        """Append each letter to the inbox of a partition (int) or a host (str)."""
+        ...
+
+    def subscribe(self, partition: int, cursor: str) -> None:
+        """Receive what was and will be sent to a partition, after `cursor` ("" is the oldest)."""
+        ...
+
+    def unsubscribe(self, partition: int) -> None:
+        """Receive no more for a partition."""
+        ...
+
+    async def receive(self) -> Sequence[Received]:
+        """Wait for letters and return them, oldest first for each inbox."""
+        ...
+
+
+class Membership(Protocol):
+    """Which hosts are there."""
+
+    async def beat(self, host: str, info: bytes) -> Sequence[Member]:
+        """Say that this host lives, and return all hosts that were heard of lately.
+
+        Raises:
+            StoreUnavailableError: not done, or unknown.
+        """
+        ...
+
+    async def leave(self, host: str) -> None:
+        """Say goodbye: the others need not wait until the host counts as dead."""
+        ...
