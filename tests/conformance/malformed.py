@@ -5,7 +5,7 @@ the messages 1 and 2. The good commit creates actor 3, writes to actor 2, puts m
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from actorflow.actors.address import ActorId
 from actorflow.actors.ports import ActorWrite, Commit, MessageRow, Reminder, Summary
@@ -25,22 +25,22 @@ class Malformed:
 
 
 def _write(name: str, *writes: ActorWrite) -> Malformed:
-    return Malformed(name, lambda commit: replace(commit, actors=(*commit.actors, *writes)))
+    return Malformed(name, lambda commit: commit._replace(actors=(*commit.actors, *writes)))
 
 
 def _put(name: str, *rows: MessageRow) -> Malformed:
     return Malformed(
-        name, lambda commit: replace(commit, put_messages=(*commit.put_messages, *rows))
+        name, lambda commit: commit._replace(put_messages=(*commit.put_messages, *rows))
     )
 
 
 def _delete(name: str, *ids: int) -> Malformed:
-    return Malformed(name, lambda commit: replace(commit, delete_messages=ids))
+    return Malformed(name, lambda commit: commit._replace(delete_messages=ids))
 
 
 def _park(name: str, *parked: tuple[int, str]) -> Malformed:
     return Malformed(
-        name, lambda commit: replace(commit, park_messages=(*commit.park_messages, *parked))
+        name, lambda commit: commit._replace(park_messages=(*commit.park_messages, *parked))
     )
 
 
@@ -51,10 +51,10 @@ def _summary(label: str = "", phase: str = "", head: bytes = b"", created_ms: in
 _WAKE = Reminder("w", 1, 0, b"")
 
 MALFORMED = (
-    Malformed("seq does not follow", lambda commit: replace(commit, seq=commit.seq + 1)),
-    Malformed("seq stands still", lambda commit: replace(commit, seq=commit.prev_seq)),
-    Malformed("empty commit id", lambda commit: replace(commit, commit_id="")),
-    Malformed("commit id not Unicode", lambda commit: replace(commit, commit_id=SURROGATE)),
+    Malformed("seq does not follow", lambda commit: commit._replace(seq=commit.seq + 1)),
+    Malformed("seq stands still", lambda commit: commit._replace(seq=commit.prev_seq)),
+    Malformed("empty commit id", lambda commit: commit._replace(commit_id="")),
+    Malformed("commit id not Unicode", lambda commit: commit._replace(commit_id=SURROGATE)),
     _write("number written twice", ActorWrite(AUDIT, 2, put_fields=(("b", b""),))),
     _write("number created twice", ActorWrite(ABSENT, 3, create=True)),
     _write("create what exists", ActorWrite(ORDER, 4, create=True)),

@@ -6,7 +6,6 @@ A store's test module subclasses `OwnershipKit`, `WriteKit` (`store_kit_writes.p
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
@@ -206,14 +205,23 @@ class OwnershipKit(Kit):
     async def test_running_lease_of_another_owner_holds(
         self, store: PartitionStore, clock: SteppedClock
     ) -> None:
-        await Owner.of(store)
+        owner = await Owner.of(store)
         clock.now_ms += 3_000
-        assert await store.acquire(0, "t-2", ttl_ms=TTL_MS) == Held("t-1", TTL_MS - 3_000)
+        held = Held("t-1", TTL_MS - 3_000, owner.lease.epoch)
+        assert await store.acquire(0, "t-2", ttl_ms=TTL_MS) == held
 
     async def test_held_changes_nothing(self, store: PartitionStore) -> None:
         owner = await Owner.of(store)
         await store.acquire(0, "t-2", ttl_ms=TTL_MS)
         await owner.write()
+
+    async def test_held_lease_can_be_released_for_a_dead_owner(self, store: PartitionStore) -> None:
+        dead = await Owner.of(store, "t-1")
+        held = await store.acquire(0, "t-2", ttl_ms=TTL_MS)
+        assert isinstance(held, Held)
+        await store.release(Lease(0, held.epoch, held.owner))
+        await Owner.of(store, "t-2")
+        assert await store.commit(dead.build()) is CommitResult.FENCED
 
     async def test_expired_lease_can_be_taken(
         self, store: PartitionStore, clock: SteppedClock
@@ -241,7 +249,7 @@ class OwnershipKit(Kit):
         owner = await Owner.of(store)
         clock.now_ms += TTL_MS - 1
         assert await store.renew(owner.lease, ttl_ms=500)
-        assert await store.acquire(0, "t-2", ttl_ms=TTL_MS) == Held("t-1", 500)
+        assert await store.acquire(0, "t-2", ttl_ms=TTL_MS) == Held("t-1", 500, owner.lease.epoch)
 
     async def test_commit_extends_the_lease_by_its_ttl(
         self, store: PartitionStore, clock: SteppedClock
@@ -249,7 +257,8 @@ class OwnershipKit(Kit):
         owner = await Owner.of(store)
         clock.now_ms += TTL_MS - 1
         await owner.write()
-        assert await store.acquire(0, "t-2", ttl_ms=TTL_MS) == Held("t-1", TTL_MS)
+        held = Held("t-1", TTL_MS, owner.lease.epoch)
+        assert await store.acquire(0, "t-2", ttl_ms=TTL_MS) == held
 
     async def test_expired_but_not_taken_lease_still_commits_and_renews(
         self, store: PartitionStore, clock: SteppedClock
@@ -302,7 +311,7 @@ class OwnershipKit(Kit):
         foreign = Lease(0, owner.lease.epoch + epoch_step, token)
         commit = owner.build(ActorWrite(ORDER, 1, create=True), put=(owner.message(),))
         before = await picture_of(store, [ORDER])
-        assert await store.commit(replace(commit, lease=foreign)) is CommitResult.FENCED
+        assert await store.commit(commit._replace(lease=foreign)) is CommitResult.FENCED
         assert await picture_of(store, [ORDER]) == before
         await owner.send(commit)
 
@@ -340,7 +349,7 @@ class OwnershipKit(Kit):
         owner = await Owner.of(store)
         await owner.write()
         good = owner.build(ActorWrite(ORDER, owner.number(), create=True))
-        wrong = replace(good, prev_seq=good.prev_seq + step, seq=good.seq + step)
+        wrong = good._replace(prev_seq=good.prev_seq + step, seq=good.seq + step)
         assert await store.commit(wrong) is CommitResult.SEQ
         assert await store.load(0, [ORDER], with_log=False) == [None]
         await owner.send(good)
@@ -361,10 +370,10 @@ class OwnershipKit(Kit):
         bad = owner.build(ActorWrite(ORDER, 99))
         unfenced = Lease(0, 1, "other")
         assert await store.commit(bad) is CommitResult.BAD
-        assert await store.commit(replace(bad, prev_seq=7)) is CommitResult.SEQ
-        repeated = replace(bad, prev_seq=7, commit_id=last.commit_id)
+        assert await store.commit(bad._replace(prev_seq=7)) is CommitResult.SEQ
+        repeated = bad._replace(prev_seq=7, commit_id=last.commit_id)
         assert await store.commit(repeated) is CommitResult.ALREADY
-        assert await store.commit(replace(repeated, lease=unfenced)) is CommitResult.FENCED
+        assert await store.commit(repeated._replace(lease=unfenced)) is CommitResult.FENCED
 
     @pytest.mark.parametrize("case", MALFORMED, ids=lambda case: case.name)
     async def test_malformed_commit_writes_nothing(
@@ -401,4 +410,4 @@ class OwnershipKit(Kit):
         assert isinstance(again, Acquired)
         assert again[1:] == (1, 3, 3)
         owner.lease = again.lease
-        await owner.send(replace(good, lease=again.lease))
+        await owner.send(good._replace(lease=again.lease))

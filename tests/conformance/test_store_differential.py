@@ -2,7 +2,6 @@
 
 import asyncio
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,11 +117,11 @@ class Stores(RuleBasedStateMachine):
                     continue
             write = data.draw(self.writes_to(actor, record.number if record else number))
             if write.log_append and record is not None and not write.log_reset:
-                write = replace(write, log_start=record.log_length + slip)
+                write = write._replace(log_start=record.log_length + slip)
             if not slip:
                 write = _without_clashes(write)
             if record is None:
-                write = replace(write, create=True, log_reset=False)
+                write = write._replace(create=True, log_reset=False)
                 number += 1
             writes.append(write)
         ids = st.sampled_from(waiting) if waiting and not slip else st.integers(0, 9)
@@ -189,8 +188,7 @@ class Stores(RuleBasedStateMachine):
 def _without_clashes(write: ActorWrite) -> ActorWrite:
     fields = {name for name, _ in write.put_fields}
     wakes = {reminder.name for reminder in write.put_reminders}
-    return replace(
-        write,
+    return write._replace(
         delete_fields=tuple(name for name in write.delete_fields if name not in fields),
         delete_reminders=tuple(name for name in write.delete_reminders if name not in wakes),
     )

@@ -52,7 +52,7 @@ class ActivityRunner:
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
         self._waiting: deque[Delivery] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[Delivery, asyncio.Task[None]] = {}
         self._has_code = bool(registry.activity_names() or registry.workflow_names())
 
     @property
@@ -75,7 +75,7 @@ class ActivityRunner:
     async def stop(self) -> None:
         """Cancel what runs: it runs again after the next start. Threads finish by themselves."""
         self._waiting.clear()
-        tasks = list(self._tasks)
+        tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -85,25 +85,23 @@ class ActivityRunner:
     async def wait_idle(self) -> None:
         """Wait until nothing runs."""
         while self._tasks:
-            await asyncio.wait(set(self._tasks))
+            await asyncio.wait(set(self._tasks.values()))
 
     def _start(self, delivery: Delivery) -> None:
-        task = asyncio.get_running_loop().create_task(self._run(delivery))
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            raise error
-        if self._waiting and self._has_code and len(self._tasks) < self._concurrent:
-            self._start(self._waiting.popleft())
+        loop = asyncio.get_running_loop()
+        self._tasks[delivery] = loop.create_task(self._run(delivery))
 
     async def _run(self, delivery: Delivery) -> None:
-        item = unpack(WorkItem, delivery.message.payload)
-        event = await self._outcome(item)
-        payload = pack_result(item.execution_id, event)
-        delivery.complete([(ActorId(INSTANCE, item.instance_id), RESULT, payload)])
+        try:
+            item = unpack(WorkItem, delivery.message.payload)
+            event = await self._outcome(item)
+            payload = pack_result(item.execution_id, event)
+            delivery.complete([(ActorId(INSTANCE, item.instance_id), RESULT, payload)])
+        finally:
+            # Here, and not in a callback of the task: that would cost another round of the loop.
+            del self._tasks[delivery]
+            if self._waiting and self._has_code and len(self._tasks) < self._concurrent:
+                self._start(self._waiting.popleft())
 
     async def _outcome(self, item: WorkItem) -> HistoryEvent:
         definition = self._registry.activity_named(item.name)
