@@ -1,0 +1,198 @@
+"""A commit as the arguments of `commit.lua`, and rows as bytes.
+
+What Lua must understand is written as text; what it only keeps is MessagePack of the port's own
+types. All integers are at most 64 bits, because every other store keeps them so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.msgpack import Decoder, Encoder
+
+from actorflow.actors.lease import Standing, fault_in
+from actorflow.actors.ports import DueReminder, MessageRow, Summary
+from actorflow.actors.store.redis.script import COMMIT, COMMIT_WHEN_FULL
+
+if TYPE_CHECKING:
+    from actorflow.actors.ports import ActorWrite, Commit
+    from actorflow.actors.store.redis.keys import PartitionKeys
+    from actorflow.actors.store.redis.script import Argument, Script
+
+INT_MAX = 2**63 - 1
+"""Largest integer in a row."""
+
+_pack = Encoder().encode
+decode_message = Decoder(MessageRow).decode
+"""Read a message row; `parked` is empty in it, the reason is kept beside it."""
+
+decode_reminder = Decoder(DueReminder).decode
+"""Read the row of a reminder."""
+
+_EMPTY = Standing()
+
+
+class PackedCommit:
+    """A commit ready to be sent: the same bytes every time."""
+
+    __slots__ = ("commit", "data", "fault", "script")
+
+    def __init__(self, commit: Commit, script: Script, data: bytes, fault: str) -> None:
+        self.commit = commit
+        self.script = script
+        self.data = data
+        self.fault = fault
+        """What is wrong with it, or ""; it is sent all the same, since an owner that was fenced out
+        must hear that first."""
+
+
+def pack_commit(commit: Commit, keys: PartitionKeys) -> PackedCommit:
+    """Encode a commit for its partition."""
+    fault = fault_in(_EMPTY, commit)
+    if not fault:
+        creates = [write.number for write in commit.actors if write.create]
+        script = COMMIT if creates else COMMIT_WHEN_FULL
+        try:
+            names, args = _arguments(commit, keys, creates)
+            return PackedCommit(commit, script, script.call(names, args), "")
+        except (UnicodeEncodeError, OverflowError) as error:
+            fault = f"{type(error).__name__}: {error}"
+    lease = commit.lease
+    head = (lease.epoch, lease.token, commit.prev_seq, 0, _sendable(commit.commit_id), "1")
+    data = COMMIT_WHEN_FULL.call(keys.shared, head)
+    return PackedCommit(commit, COMMIT_WHEN_FULL, data, fault)
+
+
+def reminder_member(number: int, name: str) -> str:
+    """Return what stands for a reminder in the due index: it sorts by number, then by name."""
+    digits = str(number)
+    return f"{chr(96 + len(digits))}{digits}{name}"
+
+
+def encode_summary(summary: Summary) -> bytes:
+    """Return a summary without its phase, which is kept beside it. Raises as `Script.call`."""
+    label = summary.label.encode()
+    return b"%d %d %d %b%b" % (
+        _checked(summary.created_ms),
+        _checked(summary.updated_ms),
+        len(label),
+        label,
+        summary.head,
+    )
+
+
+def decode_summary(phase: bytes, data: bytes) -> Summary:
+    """Read a summary. Raises ValueError when it is damaged."""
+    created, updated, length, rest = data.split(b" ", 3)
+    end = int(length)
+    return Summary(rest[:end].decode(), phase.decode(), int(created), int(updated), rest[end:])
+
+
+def _arguments(
+    commit: Commit, keys: PartitionKeys, creates: list[int]
+) -> tuple[list[Argument], list[Argument]]:
+    lease = commit.lease
+    puts = commit.put_messages
+    types: dict[str, tuple[int, str, str]] = {}
+    names: list[Argument] = []
+    writes: list[Argument] = []
+    due: list[Argument] = []
+    rows: list[Argument] = []
+    gone: list[Argument] = []
+    ordered = sorted(commit.actors, key=_creates_last) if creates else commit.actors
+    for write in ordered:
+        actor_type, key = write.actor
+        known = types.get(actor_type)
+        if known is None:
+            state, log = keys.state_prefix(actor_type), keys.log_prefix(actor_type)
+            known = types[actor_type] = (len(types) + 1, state, log)
+        names += (known[1] + key, known[2] + key)
+        _add_write(writes, write, known[0], commit.seq)
+        if write.put_reminders or write.delete_reminders:
+            _add_reminders(write, due, rows, gone)
+    parked: list[Argument] = [part for entry in commit.park_messages for part in entry]
+    messages: list[Argument] = []
+    for row in puts:
+        messages += (row.id, _pack(row))
+        if row.parked:
+            parked += (row.id, row.parked)
+    args: list[Argument] = [
+        lease.epoch,
+        lease.token,
+        commit.prev_seq,
+        _checked(commit.seq),
+        commit.commit_id,
+        "",
+        min(creates) if creates else "",
+        _checked(max(creates) + 1) if creates else "",
+        puts[0].id if puts else "",
+        _checked(puts[-1].id + 1) if puts else "",
+        len(types),
+        len(commit.actors),
+        len(puts),
+        len(commit.delete_messages),
+        len(commit.park_messages),
+        len(parked) // 2,
+        len(due) // 2,
+        len(gone),
+    ]
+    args += [len(state.encode()) for _, state, _ in types.values()]
+    for part in (messages, commit.delete_messages, parked, due, rows, gone, writes):
+        args += part
+    return [*keys.shared, *map(keys.index, types), *names], args
+
+
+def _creates_last(write: ActorWrite) -> bool:
+    return not write.delete
+
+
+def _add_write(args: list[Argument], write: ActorWrite, type_index: int, seq: int) -> None:
+    if write.delete:
+        args += ("d", write.number, type_index, "", 0, 0, 0, 0)
+        return
+    pairs: list[Argument] = []
+    kind = "w"
+    if write.create:
+        kind = "c"
+        pairs += ("n", _checked(write.number))
+    elif write.log_reset:
+        kind = "r"
+        pairs += ("g", seq)
+    phase = ""
+    summary = write.summary
+    if summary is not None:
+        phase = "=" + summary.phase
+        pairs += ("u", encode_summary(summary))
+    for name, value in write.put_fields:
+        pairs += ("f" + name, value)
+    for reminder in write.put_reminders:
+        pairs += ("r" + reminder.name, "")
+    deletes: list[Argument] = ["f" + name for name in write.delete_fields]
+    deletes += ["r" + name for name in write.delete_reminders]
+    log = write.log_append
+    args += (kind, write.number, type_index, phase)
+    args += (len(pairs) // 2, len(deletes), len(log), write.log_start)
+    args += pairs
+    args += deletes
+    args += log
+
+
+def _add_reminders(
+    write: ActorWrite, due: list[Argument], rows: list[Argument], gone: list[Argument]
+) -> None:
+    for reminder in write.put_reminders:
+        member = reminder_member(write.number, reminder.name)
+        _checked(reminder.period_ms)
+        due += (_checked(reminder.due_ms), member)
+        rows += (member, _pack((write.actor, write.number, reminder)))
+    gone += [reminder_member(write.number, name) for name in write.delete_reminders]
+
+
+def _checked(value: int) -> int:
+    if not -INT_MAX - 1 <= value <= INT_MAX:
+        raise OverflowError(f"{value} does not fit in 64 bits")
+    return value
+
+
+def _sendable(text: str) -> bytes:
+    return text.encode(errors="replace")

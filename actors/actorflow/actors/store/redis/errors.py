@@ -1,0 +1,90 @@
+"""What Redis' errors mean: was the commit written, and what can a person do about it."""
+
+from __future__ import annotations
+
+import re
+
+from actorflow.actors.errors import CorruptError, StoreUnavailableError, UsageError
+
+TEXT_MAX = 200
+"""How much of a server's own words stands in an error of ours."""
+
+_IN_SCRIPT = re.compile(r"script: (?:on |[0-9a-f]{40})|@user_script")
+"""What the server adds when a call within a script failed, so after the script had started."""
+
+_CAUSES = {
+    "NOSCRIPT": "Redis forgot a script",
+    "MOVED": "the cluster moved the slot",
+    "ASK": "the cluster is moving the slot",
+    "TRYAGAIN": "the cluster is moving the slot; wait until it is whole",
+    "CLUSTERDOWN": "the cluster is down or serves not all slots; check `CLUSTER INFO`",
+    "LOADING": "Redis is loading its data; wait",
+    "READONLY": "this Redis is a replica; a fail-over is under way, or the address is wrong",
+    "MASTERDOWN": "this replica has lost its primary",
+    "OOM": "Redis has no memory left; raise `maxmemory` or purge what is finished",
+    "NOREPLICAS": "too few replicas are connected for `min-replicas-to-write`",
+    "MISCONF": "Redis cannot write to its disk; free space and look into its log",
+    "BUSY": "Redis is busy with a long script",
+    "NOAUTH": "Redis asks for a password; put it into the URL",
+    "WRONGPASS": "Redis refuses user name or password",
+    "NOPERM": "the Redis user lacks a right; see the ACL line in the documentation",
+}
+
+
+class StoreRefusedError(UsageError):
+    """The server or its settings cannot hold what was promised. The text says what to change."""
+
+    code = "STORE_REFUSED"
+
+
+class StoreLostError(StoreUnavailableError):
+    """The store no longer has the data of this cluster, or it is another one's.
+
+    It is never taken for a new store. Partitions stay down until the data is back.
+    """
+
+    code = "STORE_LOST"
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause, written=False)
+
+
+class ErrorReply(Exception):  # noqa: N818 -- a reply, not raised: it stands in a list of replies
+    """A server's error, as it came."""
+
+    @property
+    def word(self) -> str:
+        """The first word, which tells the kind."""
+        return str(self).split(" ", 1)[0]
+
+
+def failed_within_script(reply: ErrorReply) -> bool:
+    """Whether the script had started, so that nobody can say how far it came."""
+    return _IN_SCRIPT.search(str(reply)) is not None
+
+
+def refusal(reply: ErrorReply, place: object) -> StoreUnavailableError | CorruptError:
+    """Return our error for an error reply to one script or command. It was not carried out.
+
+    A script of ours that fails in its middle is a `CorruptError`: its checks did not foresee what
+    is stored, so the partition's data must be looked at before anybody goes on.
+    """
+    text = str(reply)[:TEXT_MAX]
+    if failed_within_script(reply) and reply.word != "NOPERM":
+        return CorruptError(
+            f"{place}: a script failed after its checks ({text}); the partition may be damaged, "
+            "stop its owner and check it"
+        )
+    cause = _CAUSES.get(reply.word, "Redis refused")
+    return StoreUnavailableError(f"{place}: {cause} ({text})", written=False)
+
+
+def unreachable(place: object, error: BaseException) -> StoreUnavailableError:
+    """Return our error for a connection that was never made."""
+    said = str(error) or type(error).__name__
+    return StoreUnavailableError(f"cannot connect to {place}: {said}", written=False)
+
+
+def unanswered(place: object, why: str) -> StoreUnavailableError:
+    """Return our error for a request that was sent and got no answer."""
+    return StoreUnavailableError(f"no answer from {place}: {why}", written=None)

@@ -1,0 +1,16 @@
+--[[ Take a partition under a new, higher epoch, unless a lease of another owner runs.
+
+KEYS: 1 meta. ARGV: 1 token, 2 time to live in ms, 3 cluster id.
+The clock is the store's; the stored epoch keeps it rising when that clock jumps back.
+]]
+local m = redis.call('HMGET', KEYS[1], 'epoch', 'owner', 'until', 'seq', 'number', 'message', 'cluster')
+if m[7] ~= ARGV[3] then return {'LOST', m[7] or ''} end
+local t = redis.call('TIME')
+local now_ms = t[1] * 1000 + math.floor(t[2] / 1000)
+if m[2] ~= '' and m[2] ~= ARGV[1] and tonumber(m[3]) > now_ms then
+  return {'HELD', m[2], string.format('%.0f', m[3] - now_ms)}
+end
+local epoch = string.format('%.0f', math.max(m[1] + 1, now_ms))
+redis.call('HSET', KEYS[1], 'epoch', epoch, 'owner', ARGV[1], 'ttl', ARGV[2],
+  'until', string.format('%.0f', now_ms + ARGV[2]))
+return {'OWN', epoch, m[4], m[5], m[6]}
