@@ -5,7 +5,14 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from actorflow.actors.ports import Acquired, ActorWrite, CommitResult, PartitionStore, Query
+from actorflow.actors.ports import (
+    Acquired,
+    ActorWrite,
+    CommitResult,
+    PartitionStore,
+    Query,
+    Recovery,
+)
 from actorflow.actors.store.memory import MemoryStore
 from tests.conformance.store_kit import (
     ORDER,
@@ -42,7 +49,7 @@ class TestMany:
         await first.create(ORDER, put_reminders=(wake("r", 1),))
         await first.write(put=(first.message(),))
         assert await store.load(7, [ORDER], with_log=True) == [None]
-        assert await store.recover(7, horizon_ms=9) == ((), ())
+        assert await store.recover(7, horizon_ms=9) == Recovery((), ())
         await second.write()
         assert (first.seq, second.seq) == (2, 1)
 

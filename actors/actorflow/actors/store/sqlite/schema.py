@@ -1,4 +1,4 @@
-"""The file format: tables, identity and how a connection is made. Layout reasons: docs/adr/0001."""
+"""The file format: tables, identity and how a connection is made. Layout reasons: docs/adr/0003."""
 
 from __future__ import annotations
 

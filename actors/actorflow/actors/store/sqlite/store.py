@@ -40,10 +40,10 @@ Durability: TypeAlias = Literal["local", "fsync"]
 T = TypeVar("T")
 
 INLINE_ROWS_MAX = 512
-"""Actors and messages up to which a `local` COMMIT stays on the loop; see docs/adr/0001."""
+"""Actors and messages up to which a `local` COMMIT stays on the loop; see docs/adr/0003."""
 
 WAL_LIMIT_BYTES = 8 * 1024 * 1024
-"""Growth of the write-ahead log after which a checkpoint starts; see docs/adr/0001."""
+"""Growth of the write-ahead log after which a checkpoint starts; see docs/adr/0003."""
 
 
 class _Parts(NamedTuple):
@@ -115,7 +115,7 @@ class SqliteStore:
         def take(connection: sqlite3.Connection) -> tuple[Standing | Held, bool]:
             stored = read_standing(connection)
             if stored.token not in (None, token) and self._until_ms > now_ms:
-                return Held(str(stored.token), self._until_ms - now_ms), False
+                return Held(str(stored.token), self._until_ms - now_ms, stored.epoch), False
             taken = stored._replace(epoch=next_epoch(stored, now_ms), token=token)
             write_standing(connection, taken)
             return taken, True

@@ -53,7 +53,7 @@ def apply_commit(connection: sqlite3.Connection, commit: Commit) -> CommitResult
     refused = refusal(standing, commit)
     if refused is not None:
         return refused
-    fault = fault_in(standing, commit)
+    fault = fault_in(standing, commit) or _fault_in_links(commit)
     if not fault:
         try:
             _apply_actors(connection, commit.actors)
@@ -67,6 +67,13 @@ def apply_commit(connection: sqlite3.Connection, commit: Commit) -> CommitResult
         return CommitResult.OK
     _log.error("commit %s is malformed: %s", commit.commit_id, fault)
     return CommitResult.BAD
+
+
+def _fault_in_links(commit: Commit) -> str:
+    """Refuse what would need other partitions, rather than forget it."""
+    if commit.put_outbox or commit.put_marks:
+        return "this store has one partition, so there is none to link to"
+    return ""
 
 
 def _apply_actors(connection: sqlite3.Connection, writes: tuple[ActorWrite, ...]) -> None:
