@@ -74,7 +74,7 @@ class Host:
             partition.close(error)
         runner = self.engine._activities
         runner._waiting.clear()
-        tasks = [*system._tasks, *runner._tasks]
+        tasks = [*system._tasks, *runner._tasks.values()]
         await _cancelled(*tasks)
 
     async def stop(self) -> None:

@@ -50,6 +50,7 @@ class Committer:
         self._life = 0
         self.in_flight: Batch | None = None
         self.committed_seq = 0
+        self._resending = False
         self.trouble = ""
 
     def start(self, acquired: Acquired) -> None:
@@ -58,6 +59,7 @@ class Committer:
         self.lease = acquired.lease
         self.committed_seq = acquired.seq
         self.in_flight = None
+        self._resending = False
         self.trouble = ""
 
     def stop(self) -> None:
@@ -73,9 +75,16 @@ class Committer:
 
     async def _commit(self, batch: Batch, life: int) -> None:
         commit = batch.to_commit(self.lease, f"{self.lease.token}:{batch.seq}")
-        result = await self._send_until_answered(commit, life)
+        try:
+            result = await self._send_until_answered(commit, life)
+        except Exception as error:  # noqa: BLE001 -- the supervisor of commits: the partition must not hang
+            _log.critical("commit failed", extra={"commit": commit.commit_id}, exc_info=error)
+            if life == self._life:
+                self._lost(InvariantError(f"commit {commit.commit_id} failed: {error!r}"))
+            return
         if life != self._life or result is None:
             return
+        self._resending = False
         self.trouble = ""
         counters = self._env.counters
         match result:
@@ -104,11 +113,17 @@ class Committer:
             except StoreUnavailableError as error:
                 if life != self._life:
                     return None
+                self._resending = True
                 self._env.counters.commit_resends += 1
                 await self.wait_out_trouble(error, pause_s)
                 pause_s = min(2 * pause_s, self._env.limits.store_retry_max_s)
             if life != self._life:
                 return None
+
+    def read_answered(self) -> None:
+        """A read that had failed was answered: all is well, unless a commit still has no answer."""
+        if not self._resending:
+            self.trouble = ""
 
     async def wait_out_trouble(
         self, error: StoreUnavailableError, pause_s: float = RETRY_FIRST_S

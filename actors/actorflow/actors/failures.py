@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import traceback
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,8 +11,7 @@ from actorflow.actors.activation import Activation, ActivationState
 from actorflow.actors.errors import ActorCallError, ActorflowError, CorruptError
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from actorflow.actors.address import ActorId
     from actorflow.actors.environment import Environment
@@ -106,9 +106,28 @@ class TurnFailures:
         self._pauses.add(handle)
 
 
+async def own_cancellation_raised(turn: Awaitable[bytes]) -> bytes:
+    """Await a turn; when its code raises CancelledError itself, make an error of it.
+
+    Code does so when something that it awaits was cancelled. Nobody cancelled the turn, so it must
+    end like any other that raises.
+    """
+    try:
+        return await turn
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        text = "something that the method awaited was cancelled"
+        raise ActorCallError("CancelledError", text, _stack_of(error)) from error
+
+
 def answer_of(error: Exception) -> ActorflowError:
     """Turn any exception of an actor's code into what its caller gets: text, never the object."""
     if isinstance(error, ActorflowError):
         return error
-    stack = "".join(traceback.format_exception(error))
-    return ActorCallError(type(error).__name__, str(error), stack)
+    return ActorCallError(type(error).__name__, str(error), _stack_of(error))
+
+
+def _stack_of(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from actorflow.actors.activation import Activation
+    from actorflow.actors.address import ActorId
     from actorflow.actors.ports import ActorRecord, Store
 
 _log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ class Loader:
     """Reads the records of activations of one partition and hands each to `loaded`.
 
     A store that does not answer is asked again until it does or `stop` is called; `trouble` is told
-    each time, so that the partition can refuse new calls meanwhile.
+    each time, so that the partition can refuse new calls meanwhile, and `answered` in the end.
     """
 
     def __init__(
@@ -35,12 +36,14 @@ class Loader:
         spawn: Callable[[Coroutine[object, object, None], str], object],
         loaded: Callable[[Activation, ActorRecord | CorruptError | None], None],
         trouble: Callable[[StoreUnavailableError], Awaitable[None]],
+        answered: Callable[[], None],
     ) -> None:
         self._store = store
         self._partition = partition
         self._spawn = spawn
         self._loaded = loaded
         self._trouble = trouble
+        self._answered = answered
         self._wanted: list[Activation] = []
         self._busy = False
         self._life = 0
@@ -76,17 +79,30 @@ class Loader:
         self, group: list[Activation], *, with_log: bool, life: int
     ) -> list[ActorRecord | CorruptError | None]:
         ids = [activation.actor_id for activation in group]
+        failed = False
         while life == self._life:
             try:
-                return [*await self._store.load(self._partition, ids, with_log=with_log)]
+                records = await self._store.load(self._partition, ids, with_log=with_log)
             except StoreUnavailableError as error:
+                failed = True
                 await self._trouble(error)
-            except CorruptError as error:
+            except Exception as error:  # noqa: BLE001 -- what one actor's row does must not hurt others
                 if len(group) == 1:
-                    return [error]
+                    return [_corrupt(ids[0], error)]
                 return [
                     record
                     for one in group
                     for record in await self._read([one], with_log=with_log, life=life)
                 ]
+            else:
+                if failed and life == self._life:
+                    self._answered()
+                return [*records]
         return [None] * len(group)
+
+
+def _corrupt(actor: ActorId, error: Exception) -> CorruptError:
+    if isinstance(error, CorruptError):
+        return error
+    _log.critical("reading an actor failed", extra={"actor": str(actor)}, exc_info=error)
+    return CorruptError(f"{actor} cannot be read: {error!r}")

@@ -65,26 +65,30 @@ class ReminderIndex:
         self._handle: asyncio.TimerHandle | None = None
         self._handle_due_ms = 0
         self._horizon_ms = 0
-        self._touched: set[tuple[int, str]] | None = None
+        self._complete_ms = 0  # all stored reminders due before it are in memory
+        self._touched: set[tuple[int, str | None]] | None = None
         self.count = 0
 
     def widen(self, horizon_ms: int) -> int:
-        """Keep what is armed from now on up to `horizon_ms`, and return the horizon until now.
+        """Keep what is armed from now on up to `horizon_ms`; return from when on rows are missing.
 
-        Until the last `add`, changes are noted: a row read meanwhile may be older than memory.
+        Until the last `add`, changes are noted: a row read meanwhile may be older than memory. When
+        reading fails half way, widen again.
         """
-        before_ms, self._horizon_ms = self._horizon_ms, horizon_ms
+        self._horizon_ms = horizon_ms
         self._touched = set()
-        return before_ms
+        return self._complete_ms
 
     def add(self, due: Iterable[DueReminder], *, last: bool) -> None:
         """Arm stored reminders of the widened window that were not changed meanwhile."""
         touched = self._touched or set()
         for entry in due:
-            if (entry.number, entry.reminder.name) not in touched:
+            number = entry.number
+            if (number, entry.reminder.name) not in touched and (number, None) not in touched:
                 self._keep(Armed(entry.actor, entry.number, entry.reminder))
         if last:
             self._touched = None
+            self._complete_ms = self._horizon_ms
 
     def arm(self, actor: ActorId, number: int, reminder: Reminder) -> None:
         """Set or replace a reminder whose row is committed."""
@@ -115,6 +119,7 @@ class ReminderIndex:
 
     def disarm_all(self, number: int) -> None:
         """Forget every reminder of an actor that was deleted."""
+        self._touch(number, None)
         self.count -= len(self._current.pop(number, ()))
 
     def is_armed(self, number: int, reminder: Reminder) -> bool:
@@ -131,7 +136,7 @@ class ReminderIndex:
             self._handle.cancel()
             self._handle = None
 
-    def _touch(self, number: int, name: str) -> None:
+    def _touch(self, number: int, name: str | None) -> None:
         if self._touched is not None:
             self._touched.add((number, name))
 

@@ -37,6 +37,7 @@ class Roster:
         wake: Callable[[], None],
         park: Callable[[Message, str], None],
         trouble: Callable[[StoreUnavailableError], Awaitable[None]],
+        answered: Callable[[], None],
     ) -> None:
         self._env = env
         self._wake = wake
@@ -45,7 +46,12 @@ class Roster:
         self.ready: deque[Activation] = deque()
         self.failures = TurnFailures(env, self._reload)
         self._loader = Loader(
-            env.store, partition, spawn=env.host.spawn, loaded=self._loaded, trouble=trouble
+            env.store,
+            partition,
+            spawn=env.host.spawn,
+            loaded=self._loaded,
+            trouble=trouble,
+            answered=answered,
         )
         self.queued_bytes = 0
         self.live_bytes = 0
@@ -63,9 +69,10 @@ class Roster:
         self._loader.stop()
         self.failures.stop()
         for activation in self._activations.values():
-            if activation.task is not None:
+            if activation.task is not None and activation.in_turn is not None:
                 activation.task.cancel()
-                activation.task = None
+                activation.in_turn.refuse(error)
+                activation.task = activation.in_turn = None
             while activation.mailbox is not None:
                 activation.dequeue().refuse(error)
             activation.forget_actor()
@@ -115,16 +122,25 @@ class Roster:
 
     # ---- between turns -------------------------------------------------------------------------
 
-    def begin_long_turn(self, activation: Activation, task: asyncio.Task[None]) -> None:
+    def begin_long_turn(
+        self, activation: Activation, message: Message, task: asyncio.Task[None]
+    ) -> None:
         """The turn awaits something: no other may start until it has ended."""
         activation.move(ActivationState.RUNNING)
         activation.task = task
+        activation.in_turn = message
         self.running += 1
 
     def end_long_turn(self, activation: Activation) -> None:
         """The awaited part is over."""
-        activation.task = None
+        activation.task = activation.in_turn = None
         self.running -= 1
+
+    def rest_on(self, caller: ActorId | None, seq: int) -> None:
+        """What a running turn does and answers rests on a turn in commit `seq` from now on."""
+        activation = self._activations.get(caller) if caller is not None else None
+        if activation is not None:
+            activation.last_seq = max(activation.last_seq, seq)
 
     def rest(self, activation: Activation) -> None:
         """After a turn: back into the queue, or idle. A turn that goes on or failed decides

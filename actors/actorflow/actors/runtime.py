@@ -208,9 +208,11 @@ class ActorSystem:
                 await self._own(partition)
             except StoreUnavailableError as error:
                 _log.warning("partition not acquired; will retry", extra={"cause": str(error)})
-                pause_s = min(2 * pause_s, 5.0)
+            except Exception:  # noqa: BLE001 -- the supervisor of partitions: none stays down for good
+                _log.critical("partition not acquired; will retry", exc_info=True)
             else:
                 return
+            pause_s = min(2 * pause_s, 5.0)
 
     async def _keep_house(self) -> None:
         until_window_s = self.limits.reminder_window_s / 2
