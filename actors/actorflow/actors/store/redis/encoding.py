@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec.msgpack import Decoder, Encoder
 
 from actorflow.actors.lease import Standing, fault_in
-from actorflow.actors.ports import DueReminder, MessageRow, Summary
+from actorflow.actors.ports import DueReminder, EntryId, LinkEntry, LinkMark, MessageRow, Summary
 from actorflow.actors.store.redis.script import COMMIT, COMMIT_WHEN_FULL
 
 if TYPE_CHECKING:
@@ -29,7 +29,13 @@ decode_message = Decoder(MessageRow).decode
 decode_reminder = Decoder(DueReminder).decode
 """Read the row of a reminder."""
 
+decode_mark = Decoder(LinkMark).decode
+"""Read how far a link is stored."""
+
+_decode_entry = Decoder(LinkEntry).decode
+
 _EMPTY = Standing()
+_PLACE_BYTES = 4 + 16 + 16
 
 
 class PackedCommit:
@@ -67,6 +73,11 @@ def reminder_member(number: int, name: str) -> str:
     """Return what stands for a reminder in the due index: it sorts by number, then by name."""
     digits = str(number)
     return f"{chr(96 + len(digits))}{digits}{name}"
+
+
+def decode_entry(member: bytes) -> LinkEntry:
+    """Read an outbox entry. Raises msgspec.DecodeError."""
+    return _decode_entry(member[_PLACE_BYTES:])
 
 
 def encode_summary(summary: Summary) -> bytes:
@@ -135,10 +146,17 @@ def _arguments(
         len(parked) // 2,
         len(due) // 2,
         len(gone),
+        len(commit.put_outbox),
+        len(commit.trim_outbox),
+        len(commit.put_marks),
+        commit.cursor,
     ]
     args += [len(state.encode()) for _, state, _ in types.values()]
-    for part in (messages, commit.delete_messages, parked, due, rows, gone, writes):
+    for part in (messages, commit.delete_messages, parked, due, rows, gone):
         args += part
+    if commit.put_outbox or commit.trim_outbox or commit.put_marks:
+        _add_links(args, commit)
+    args += writes
     return [*keys.shared, *map(keys.index, types), *names], args
 
 
@@ -186,6 +204,21 @@ def _add_reminders(
         due += (_checked(reminder.due_ms), member)
         rows += (member, _pack((write.actor, write.number, reminder)))
     gone += [reminder_member(write.number, name) for name in write.delete_reminders]
+
+
+def _add_links(args: list[Argument], commit: Commit) -> None:
+    for entry in commit.put_outbox:
+        args += (0, _outbox_place(entry.destination, entry.id) + _pack(entry))
+    for destination, last in commit.trim_outbox:
+        beyond = _outbox_place(destination, EntryId(last.epoch, last.n + 1))
+        args += (b"[%04x" % destination, b"(" + beyond)
+    for mark in commit.put_marks:
+        args += (mark.source, _pack(mark))
+
+
+def _outbox_place(destination: int, entry: EntryId) -> bytes:
+    """Return what an outbox entry begins with: it sorts by destination, then by id."""
+    return b"%04x%016x%016x" % (destination, _checked(entry.epoch), _checked(entry.n))
 
 
 def _checked(value: int) -> int:

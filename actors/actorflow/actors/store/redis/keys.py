@@ -68,7 +68,18 @@ def tag_of(partition: int, partition_count: int) -> str:
 class PartitionKeys:
     """The names of one partition's keys, each in the partition's `slot`."""
 
-    __slots__ = ("_prefix", "due", "messages", "meta", "parked", "reminders", "shared", "slot")
+    __slots__ = (
+        "_prefix",
+        "due",
+        "marks",
+        "messages",
+        "meta",
+        "outbox",
+        "parked",
+        "reminders",
+        "shared",
+        "slot",
+    )
 
     def __init__(self, namespace: str, partition: int, partition_count: int) -> None:
         prefix = f"{namespace}:{{{tag_of(partition, partition_count)}}}:"
@@ -84,7 +95,19 @@ class PartitionKeys:
         """Sorted set: reminder to the time when it is due."""
         self.reminders = prefix + "reminders"
         """Hash: reminder to row."""
-        self.shared = (self.meta, self.messages, self.parked, self.due, self.reminders)
+        self.outbox = prefix + "outbox"
+        """Sorted set, all scores 0: destination and id in fixed width, then the row."""
+        self.marks = prefix + "marks"
+        """Hash: source partition to how far its link is stored."""
+        self.shared = (
+            self.meta,
+            self.messages,
+            self.parked,
+            self.due,
+            self.reminders,
+            self.outbox,
+            self.marks,
+        )
         """What every commit declares, in the order of `commit.lua`."""
 
     def index(self, actor_type: str) -> str:

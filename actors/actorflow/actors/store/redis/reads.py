@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import DecodeError
 
 from actorflow.actors.errors import CorruptError, StoreUnavailableError
 from actorflow.actors.ports import ActorRecord, DueReminder, MessageRow, Recovery
-from actorflow.actors.store.redis.encoding import decode_message, decode_reminder, decode_summary
+from actorflow.actors.store.redis.encoding import (
+    decode_entry,
+    decode_mark,
+    decode_message,
+    decode_reminder,
+    decode_summary,
+)
 from actorflow.actors.store.redis.script import DUE, LOAD, TAIL, pack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from actorflow.actors.address import ActorId
+    from actorflow.actors.ports import LinkEntry
     from actorflow.actors.store.redis.client import Client
     from actorflow.actors.store.redis.keys import PartitionKeys
     from actorflow.actors.store.redis.wire import Reply
+
+T = TypeVar("T")
 
 GROUP_MAX = 64
 """Actors in one script."""
@@ -54,8 +63,13 @@ async def load(
 
 async def recover(client: Client, keys: PartitionKeys, *, horizon_ms: int) -> Recovery:
     """Read what waits; see `Store.recover`. For the owner: nobody else commits meanwhile."""
-    requests = pack(("HKEYS", keys.messages)), pack(("HGETALL", keys.parked))
-    ids, reasons = await client.ask(keys.slot, *requests)
+    ids, reasons, marks, cursor = await client.ask(
+        keys.slot,
+        pack(("HKEYS", keys.messages)),
+        pack(("HGETALL", keys.parked)),
+        pack(("HVALS", keys.marks)),
+        pack(("HGET", keys.meta, "cursor")),
+    )
     parked = dict(_pairs(reasons))
     messages: list[MessageRow] = []
     ids.sort(key=int)
@@ -65,7 +79,13 @@ async def recover(client: Client, keys: PartitionKeys, *, horizon_ms: int) -> Re
             if row is not None:
                 messages.append(_message(row, parked.get(message_id), keys))
     reminders = await due(client, keys, from_ms=-(2**64), until_ms=horizon_ms, limit=None)
-    return Recovery(tuple(messages), tuple(reminders))
+    return Recovery(
+        tuple(messages),
+        tuple(reminders),
+        tuple(await _outbox(client, keys)),
+        tuple(sorted(_read(decode_mark, row, keys.marks) for row in marks)),
+        (cursor or b"").decode(),
+    )
 
 
 async def due(
@@ -91,6 +111,16 @@ async def due(
     if not exact:
         found.sort(key=lambda entry: (entry.reminder.due_ms, entry.number, entry.reminder.name))
     return found
+
+
+async def _outbox(client: Client, keys: PartitionKeys) -> list[LinkEntry]:
+    entries: list[LinkEntry] = []
+    while True:
+        last = len(entries) + ROWS_PIECE - 1
+        (rows,) = await client.ask(keys.slot, pack(("ZRANGE", keys.outbox, len(entries), last)))
+        entries += [_read(decode_entry, row, keys.outbox) for row in rows]
+        if len(rows) < ROWS_PIECE:
+            return entries
 
 
 async def _load_group(
@@ -161,20 +191,21 @@ def _record(actor: ActorId, state: list[bytes], length: int, log: list[bytes]) -
 
 
 def _message(row: bytes, reason: bytes | None, keys: PartitionKeys) -> MessageRow:
-    try:
-        message = decode_message(row)
-        return message if reason is None else message._replace(parked=reason.decode())
-    except (DecodeError, ValueError) as error:
-        raise CorruptError(f"{keys.messages}: a message cannot be read ({error})") from error
+    message = _read(decode_message, row, keys.messages)
+    return message if reason is None else message._replace(parked=reason.decode())
 
 
 def _reminder(row: bytes | None, keys: PartitionKeys) -> DueReminder:
     if row is None:
         raise CorruptError(f"{keys.reminders}: a reminder is due that has no row")
+    return _read(decode_reminder, row, keys.reminders)
+
+
+def _read(decode: Callable[[bytes], T], row: bytes, key: str) -> T:
     try:
-        return decode_reminder(row)
+        return decode(row)
     except (DecodeError, ValueError) as error:
-        raise CorruptError(f"{keys.reminders}: a reminder cannot be read ({error})") from error
+        raise CorruptError(f"{key}: a row cannot be read ({error})") from error
 
 
 def _pairs(flat: list[bytes]) -> Iterator[tuple[bytes, bytes]]:

@@ -199,7 +199,7 @@ class RedisStore:
                 self._note_seq(partition, seq)
                 return Acquired(Lease(partition, epoch, token), seq, number, message_id)
             case b"HELD":
-                return Held(reply[1].decode(), int(reply[2]))
+                return Held(reply[1].decode(), int(reply[2]), int(reply[3]))
             case b"LOST":
                 raise cluster.lost(reply[1].decode())
         raise _strange(keys, reply)

@@ -8,7 +8,7 @@ if m[7] ~= ARGV[3] then return {'LOST', m[7] or ''} end
 local t = redis.call('TIME')
 local now_ms = t[1] * 1000 + math.floor(t[2] / 1000)
 if m[2] ~= '' and m[2] ~= ARGV[1] and tonumber(m[3]) > now_ms then
-  return {'HELD', m[2], string.format('%.0f', m[3] - now_ms)}
+  return {'HELD', m[2], string.format('%.0f', m[3] - now_ms), m[1]}
 end
 local epoch = string.format('%.0f', math.max(m[1] + 1, now_ms))
 redis.call('HSET', KEYS[1], 'epoch', epoch, 'owner', ARGV[1], 'ttl', ARGV[2],

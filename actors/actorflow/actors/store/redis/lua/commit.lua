@@ -3,15 +3,17 @@
 Sent below a shebang line that `script.py` puts first. Sequence numbers, epochs and actor numbers are
 compared as strings: a Lua number is a double and loses digits above 2^53.
 
-KEYS: 1 meta, 2 messages, 3 parked, 4 due, 5 reminders, then one index for each actor type of the
-commit, then for each write its state and its log.
+KEYS: 1 meta, 2 messages, 3 parked, 4 due, 5 reminders, 6 outbox, 7 marks, then one index for each
+actor type of the commit, then for each write its state and its log.
 ARGV: 1 epoch, 2 token, 3 prev_seq, 4 seq, 5 commit id, 6 "1" when the sender found a fault,
 7 lowest created number, 8 next actor number, 9 first message id, 10 next message id ("" where the
 commit has none), then counts: 11 types, 12 writes, 13 put messages, 14 deleted messages,
-15 parked messages that must be stored, 16 all parked, 17 put reminders, 18 deleted reminders.
+15 parked messages that must be stored, 16 all parked, 17 put reminders, 18 deleted reminders,
+19 put outbox entries, 20 outbox ranges to trim, 21 marks; 22 cursor, "" to leave it.
 Then, in this order: the length of the state prefix of each type; (id, row) of put messages; ids of
 deleted ones; (id, reason) of parked ones; (due, member) and (member, row) of put reminders; members
-of deleted ones; and the writes, each with a head of eight, explained at `check_write`.
+of deleted ones; ("0", entry) of the outbox; (low, high) to trim; (source, row) of marks; and the
+writes, each with a head of eight, explained at `check_write`.
 ]]
 local M = redis.call('HMGET', KEYS[1], 'epoch', 'owner', 'seq', 'last', 'number', 'message', 'ttl')
 
@@ -32,7 +34,8 @@ if ARGV[6] == '1' then return {'BAD', 'the sender found a fault'} end
 local CHUNK = 3990 -- arguments of one call; even, so that pairs stay together
 local ATTRIBUTES = 8
 local types, writes = tonumber(ARGV[11]), tonumber(ARGV[12])
-local at = 19
+local at = 23
+local SHARED = 7
 local function take(count) -- reserve `count` arguments; answer the first and the last
   local first = at
   at = at + count
@@ -45,6 +48,9 @@ local park_first, park_last = take(2 * ARGV[16])
 local due_first, due_last = take(2 * ARGV[17])
 local row_first, row_last = take(2 * ARGV[17])
 local gone_first, gone_last = take(tonumber(ARGV[18]))
+local out_first, out_last = take(2 * ARGV[19])
+local trim_first, trim_last = take(2 * ARGV[20])
+local mark_first, mark_last = take(2 * ARGV[21])
 
 local function below(a, b) -- a < b, for natural numbers without leading zeros
   if #a ~= #b then return #a < #b end
@@ -62,7 +68,7 @@ local function check_write(j)
   local head, _ = take(ATTRIBUTES)
   start[j] = head
   take(2 * ARGV[head + 4] + ARGV[head + 5] + ARGV[head + 6])
-  local state = KEYS[5 + types + 2 * j - 1]
+  local state = KEYS[SHARED + types + 2 * j - 1]
   local kind = ARGV[head]
   local stored = redis.call('HMGET', state, 'n', 'p')
   phase_before[j] = stored[2]
@@ -79,7 +85,7 @@ local function check_write(j)
   if kind == 'd' then
     touched[state] = 'gone'
   elseif kind == 'w' and ARGV[head + 6] ~= '0' then
-    local length = redis.call('LLEN', KEYS[5 + types + 2 * j])
+    local length = redis.call('LLEN', KEYS[SHARED + types + 2 * j])
     if string.format('%.0f', length) ~= ARGV[head + 7] then return 'has a log of another length' end
   end
   return nil
@@ -91,7 +97,9 @@ local function check()
   redis.call('HLEN', KEYS[3])
   redis.call('ZCARD', KEYS[4])
   redis.call('HLEN', KEYS[5])
-  for i = 1, types do redis.call('ZCARD', KEYS[5 + i]) end
+  redis.call('ZCARD', KEYS[6])
+  redis.call('HLEN', KEYS[7])
+  for i = 1, types do redis.call('ZCARD', KEYS[SHARED + i]) end
   if ARGV[7] ~= '' and below(ARGV[7], M[5]) then return 'an actor number was used before' end
   if ARGV[9] ~= '' and below(ARGV[9], M[6]) then return 'a message id was used before' end
   for i = del_first, del_last do
@@ -104,7 +112,7 @@ local function check()
     local fault = check_write(j)
     if fault then return 'actor ' .. ARGV[start[j] + 1] .. ' ' .. fault end
   end
-  if at ~= #ARGV + 1 or #KEYS ~= 5 + types + 2 * writes then return 'counts do not fit' end
+  if at ~= #ARGV + 1 or #KEYS ~= SHARED + types + 2 * writes then return 'counts do not fit' end
   return nil
 end
 
@@ -122,7 +130,7 @@ end
 local function phase_member(phase, key) return 'p' .. #phase .. ':' .. phase .. key end
 
 local function forget(j, head)
-  local state, index = KEYS[5 + types + 2 * j - 1], KEYS[5 + tonumber(ARGV[head + 2])]
+  local state, index = KEYS[SHARED + types + 2 * j - 1], KEYS[SHARED + tonumber(ARGV[head + 2])]
   local key = string.sub(state, ARGV[prefix + tonumber(ARGV[head + 2])] + 1)
   for _, field in ipairs(redis.call('HKEYS', state)) do
     if string.sub(field, 1, 1) == 'r' then
@@ -134,11 +142,11 @@ local function forget(j, head)
   end
   redis.call('ZREM', index, 'k' .. key)
   if phase_before[j] then redis.call('ZREM', index, phase_member(phase_before[j], key)) end
-  redis.call('UNLINK', state, KEYS[5 + types + 2 * j])
+  redis.call('UNLINK', state, KEYS[SHARED + types + 2 * j])
 end
 
 local function reindex(j, head, kind)
-  local state, index = KEYS[5 + types + 2 * j - 1], KEYS[5 + tonumber(ARGV[head + 2])]
+  local state, index = KEYS[SHARED + types + 2 * j - 1], KEYS[SHARED + tonumber(ARGV[head + 2])]
   local key = string.sub(state, ARGV[prefix + tonumber(ARGV[head + 2])] + 1)
   if kind == 'c' then redis.call('ZADD', index, 0, 'k' .. key) end
   if ARGV[head + 3] == '' then return end
@@ -155,7 +163,7 @@ for j = 1, writes do
   if kind == 'd' then
     forget(j, head)
   else
-    local state, log = KEYS[5 + types + 2 * j - 1], KEYS[5 + types + 2 * j]
+    local state, log = KEYS[SHARED + types + 2 * j - 1], KEYS[SHARED + types + 2 * j]
     local sets = head + ATTRIBUTES
     local dels = sets + 2 * ARGV[head + 4]
     local adds = dels + ARGV[head + 5]
@@ -176,6 +184,12 @@ call('ZADD', KEYS[4], due_first, due_last)
 call('HSET', KEYS[5], row_first, row_last)
 call('ZREM', KEYS[4], gone_first, gone_last)
 call('HDEL', KEYS[5], gone_first, gone_last)
+call('ZADD', KEYS[6], out_first, out_last)
+for i = trim_first, trim_last, 2 do
+  redis.call('ZREMRANGEBYLEX', KEYS[6], ARGV[i], ARGV[i + 1])
+end
+call('HSET', KEYS[7], mark_first, mark_last)
+if ARGV[22] ~= '' then redis.call('HSET', KEYS[1], 'cursor', ARGV[22]) end
 renew('seq', ARGV[4], 'last', ARGV[5],
   'number', ARGV[8] ~= '' and below(M[5], ARGV[8]) and ARGV[8] or M[5],
   'message', ARGV[10] ~= '' and ARGV[10] or M[6])
