@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from actorflow.actors import ActorId
 from actorflow.workflow.context import ActivityContext
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from actorflow.actors import Delivery
     from actorflow.workflow.limits import Limits
     from actorflow.workflow.registry import ActivityDefinition, Registry
+
+_log = logging.getLogger(__name__)
 
 THREAD_PREFIX = "actorflow-activity"
 
@@ -53,6 +58,7 @@ class ActivityRunner:
         self._pool: ThreadPoolExecutor | None = None
         self._waiting: deque[Delivery] = deque()
         self._tasks: dict[Delivery, asyncio.Task[None]] = {}
+        self._stopping = False
         self._has_code = bool(registry.activity_names() or registry.workflow_names())
 
     @property
@@ -67,18 +73,21 @@ class ActivityRunner:
 
     def deliver(self, delivery: Delivery) -> None:
         """See `actors.WorkerType`."""
-        if not self._has_code or len(self._tasks) >= self._concurrent:
+        if self._stopping or not self._has_code or len(self._tasks) >= self._concurrent:
             self._waiting.append(delivery)
         else:
             self._start(delivery)
 
     async def stop(self) -> None:
-        """Cancel what runs: it runs again after the next start. Threads finish by themselves."""
+        """Cancel what runs: it runs again after the next start, and so does what comes now. Threads
+        finish by themselves; nobody hears of their results."""
+        self._stopping = True
         self._waiting.clear()
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._tasks.clear()  # also those that were cancelled before they began
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -95,12 +104,24 @@ class ActivityRunner:
         try:
             item = unpack(WorkItem, delivery.message.payload)
             event = await self._outcome(item)
-            payload = pack_result(item.execution_id, event)
-            delivery.complete([(ActorId(INSTANCE, item.instance_id), RESULT, payload)])
+            # What a stop does to an activity is not its result: it runs again.
+            if not self._stopping:
+                payload = pack_result(item.execution_id, event)
+                delivery.complete([(ActorId(INSTANCE, item.instance_id), RESULT, payload)])
+        except msgspec.MsgspecError as error:
+            _log.error(
+                "activity request cannot be read; its bytes are kept",
+                extra={"instance": delivery.message.target.key, "error": str(error)},
+            )
         finally:
             # Here, and not in a callback of the task: that would cost another round of the loop.
             del self._tasks[delivery]
-            if self._waiting and self._has_code and len(self._tasks) < self._concurrent:
+            if (
+                self._waiting
+                and not self._stopping
+                and self._has_code
+                and len(self._tasks) < self._concurrent
+            ):
                 self._start(self._waiting.popleft())
 
     async def _outcome(self, item: WorkItem) -> HistoryEvent:
@@ -110,7 +131,12 @@ class ActivityRunner:
         try:
             result = await self._call(definition, item)
             text = to_payload(result, what=f"result of activity {item.name!r}")
-        except Exception as error:  # noqa: BLE001 -- the author's code: whatever it raises is a result
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return self._failed(item, failure_from(error, skip_frames=2, limits=self._limits))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 -- author code: it is the result
             return self._failed(item, failure_from(error, skip_frames=2, limits=self._limits))
         if (
             text is not None
@@ -145,7 +171,7 @@ class ActivityRunner:
     async def _in_thread(self, call: Callable[[], object]) -> object:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=THREAD_PREFIX)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, _call_in_thread, call)
 
     def _failed(self, item: WorkItem, failure: FailureDetails) -> TaskFailed:
         return TaskFailed(
@@ -154,6 +180,13 @@ class ActivityRunner:
             failure=failure,
             task_execution_id=item.task_execution_id,
         )
+
+
+def _call_in_thread(call: Callable[[], object]) -> object:
+    try:
+        return call()
+    except StopIteration as error:  # a future cannot hold one, and would never be done
+        raise RuntimeError("the activity raised StopIteration") from error
 
 
 def _not_registered(name: str, registry: Registry) -> FailureDetails:

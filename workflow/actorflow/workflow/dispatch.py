@@ -6,13 +6,19 @@ engine made is answered at once, since the code may be there now.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from actorflow.actors import ActorId
 from actorflow.workflow.requests import INSTANCE, WORKER_READY, WorkerWanted, unpack
 
 if TYPE_CHECKING:
     from actorflow.actors import Delivery
+
+
+_log = logging.getLogger(__name__)
 
 
 class WorkerWaitingRoom:
@@ -30,7 +36,14 @@ class WorkerWaitingRoom:
 
     def deliver(self, delivery: Delivery) -> None:
         """See `actors.WorkerType`."""
-        wanted = unpack(WorkerWanted, delivery.message.payload)
+        try:
+            wanted = unpack(WorkerWanted, delivery.message.payload)
+        except msgspec.MsgspecError as error:
+            _log.error(
+                "request for a worker cannot be read; its bytes are kept",
+                extra={"instance": delivery.message.target.key, "error": str(error)},
+            )
+            return
         if self._has_workers and wanted.host != self._host_id:
             _answer(delivery)
         else:
