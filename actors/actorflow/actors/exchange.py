@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -42,6 +43,9 @@ _log = logging.getLogger(__name__)
 RETRY_S = 0.2
 """Pause after the transport failed."""
 
+CALLS_REMEMBERED = 10_000
+"""Calls of other hosts by which a repeated letter is recognised."""
+
 WATCH_S = 15.0
 """How long a partition tells another host about a watched actor; watchers ask again in time."""
 
@@ -67,6 +71,7 @@ class Exchange:
         self._outbound: list[tuple[int | str, bytes]] = []
         self._work = asyncio.Event()
         self._calls: dict[str, asyncio.Future[bytes]] = {}
+        self._seen: OrderedDict[str, None] = OrderedDict()
 
     # ---- sending -------------------------------------------------------------------------------
 
@@ -161,6 +166,8 @@ class Exchange:
                 _log.error("letter for a host in a partition's inbox")
 
     def _admit(self, partition: Partition, call: Call) -> None:
+        if not self._is_first(call.id):
+            return  # the transport repeated it
         slot = _RemoteSlot(self, call)
         target = ActorId(*call.target)
         chain = tuple(ActorId(*actor) for actor in call.chain)
@@ -172,6 +179,14 @@ class Exchange:
                 partition.admit(message)
         except ActorflowError as error:
             slot.set_exception(error)
+
+    def _is_first(self, call_id: str) -> bool:
+        if call_id in self._seen:
+            return False
+        self._seen[call_id] = None
+        if len(self._seen) > CALLS_REMEMBERED:
+            self._seen.popitem(last=False)
+        return True
 
     def _answered(self, answer: Answer) -> None:
         waiting = self._calls.get(answer.id)

@@ -43,7 +43,6 @@ class LinkBatch(_Letter, frozen=True, tag="link"):
     """To a partition: entries of a link, in order."""
 
     source: int
-    lineage: int
     entries: tuple[LinkEntry, ...]
 
 

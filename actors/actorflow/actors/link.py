@@ -41,9 +41,9 @@ class Verdict(StrEnum):
     ROLLED_BACK = "rolled_back"  # accept, and raise an alarm: the sender's store lost its tail
 
 
-def judge(entry: LinkEntry, mark: LinkMark, lineage: int) -> Verdict:
-    """Decide about one entry of a batch that was sent under `lineage`."""
-    if entry.id.epoch == mark.id.epoch and lineage != mark.lineage:
+def judge(entry: LinkEntry, mark: LinkMark) -> Verdict:
+    """Decide about one entry."""
+    if entry.id.epoch == mark.id.epoch and entry.lineage != mark.lineage:
         # The same epoch from another life of the sender: its n begins again at 1.
         return Verdict.ROLLED_BACK if entry.id.n == 1 else Verdict.GAP
     if entry.id <= mark.id:
@@ -123,14 +123,20 @@ class Outgoing:
         self.in_flight = False
 
     def expire(self, before_s: float) -> EntryId | None:
-        """Forget entries that were acknowledged before a time; return the last one, if any."""
+        """Forget entries that were acknowledged before a time, the newest one excepted.
+
+        Returns: the last one forgotten, if any.
+        """
         expired: EntryId | None = None
         while self._acks and self._acks[0][0] <= before_s:
             expired = self._acks.popleft()[1]
-        if expired is not None:
-            while self._entries and self._entries[0].id <= expired:
-                self._entries.popleft()
-        return expired
+        if expired is None:
+            return None
+        # The newest entry stays: its id is the predecessor that the next one must name.
+        forgotten: EntryId | None = None
+        while len(self._entries) > 1 and self._entries[0].id <= expired:
+            forgotten = self._entries.popleft().id
+        return forgotten
 
 
 class Incoming:
@@ -142,7 +148,7 @@ class Incoming:
         self.mark = mark
         self.durable = mark
 
-    def accept(self, entries: Iterable[LinkEntry], lineage: int) -> tuple[list[LinkEntry], Verdict]:
+    def accept(self, entries: Iterable[LinkEntry]) -> tuple[list[LinkEntry], Verdict]:
         """Return the entries to take, in order, and the verdict on the first that was not.
 
         ACCEPT means that all were taken or known; GAP asks the sender to rewind to `durable`.
@@ -150,7 +156,7 @@ class Incoming:
         taken: list[LinkEntry] = []
         worst = Verdict.ACCEPT
         for entry in entries:
-            verdict = judge(entry, self.mark, lineage)
+            verdict = judge(entry, self.mark)
             if verdict is Verdict.GAP:
                 return taken, verdict
             if verdict is Verdict.DUPLICATE:
@@ -158,5 +164,5 @@ class Incoming:
             if verdict is Verdict.ROLLED_BACK:
                 worst = verdict
             taken.append(entry)
-            self.mark = LinkMark(self.mark.source, entry.id, lineage)
+            self.mark = LinkMark(self.mark.source, entry.id, entry.lineage)
         return taken, worst

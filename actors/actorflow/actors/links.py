@@ -89,6 +89,7 @@ class Links:
         entry = LinkEntry(
             destination,
             EntryId(self._epoch, n),
+            self._lineage,
             tail,
             message.target,
             message.method,
@@ -122,7 +123,7 @@ class Links:
         entries = self._outgoing[destination].next_batch()
         if entries:
             self._sent_at_s[destination] = self._env.loop.time()
-            letter = LinkBatch(self._partition, self._lineage, tuple(entries))
+            letter = LinkBatch(self._partition, tuple(entries))
             self._post(destination, letter)
 
     def acknowledged(self, letter: LinkAck) -> None:
@@ -155,7 +156,7 @@ class Links:
         if incoming is None:
             incoming = Incoming(LinkMark(letter.source, START, 0))
             self._incoming[letter.source] = incoming
-        taken, verdict = incoming.accept(letter.entries, letter.lineage)
+        taken, verdict = incoming.accept(letter.entries)
         if taken:
             batch.marks[letter.source] = incoming.mark
         if verdict is Verdict.ROLLED_BACK:

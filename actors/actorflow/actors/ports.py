@@ -89,10 +89,14 @@ class EntryId(NamedTuple):
 
 
 class LinkEntry(NamedTuple):
-    """One message on its way to another partition, as it is stored in the sender's outbox."""
+    """One message on its way to another partition, as it is stored in the sender's outbox.
+
+    `lineage` is a checksum of the token of the owner that sent it.
+    """
 
     destination: int
     id: EntryId
+    lineage: int
     prev: EntryId
     target: ActorId
     method: str
@@ -101,8 +105,8 @@ class LinkEntry(NamedTuple):
 
 
 class LinkMark(NamedTuple):
-    """How far a receiver has stored a link. `lineage` is a checksum of the sender's token: an
-    epoch number that comes back with another lineage means that the sender's store lost data."""
+    """How far a receiver has stored a link: id and lineage of the last entry. An epoch number that
+    comes back with another lineage means that the sender's store lost data."""
 
     source: int
     id: EntryId
