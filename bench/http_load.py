@@ -11,7 +11,7 @@ import asyncio
 import json
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,8 +42,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the first request."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         self._start()
 
     def data_received(self, data: bytes) -> None:
@@ -113,7 +112,8 @@ async def generate(port: int, clients: int, seconds: float, mode: str) -> dict[s
         ended: asyncio.Future[None] = loop.create_future()
         ends.append(ended)
         await loop.create_connection(lambda e=ended: Connection(load, e), "127.0.0.1", port)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-    await asyncio.gather(*ends)
+    async with asyncio.timeout(seconds + 30):
+        await asyncio.gather(*ends)
     wall_s = time.perf_counter() - begun_s
     cpu_share = time.process_time() / wall_s
     return {

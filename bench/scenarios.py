@@ -88,6 +88,8 @@ async def _start_all(engine: WorkflowEngine, name: str, texts: Iterable[str]) ->
             started.append(instance_id)
 
     await asyncio.gather(*(client() for _ in range(128)))
+    last = await engine.get(started[-1])
+    assert last is not None and last.failure is None, f"{name} failed: {last}"
     return started
 
 
@@ -186,13 +188,13 @@ async def _parked_bytes(case: Case, count: int, *, traced: bool, evict: bool) ->
     limits = ActorLimits(idle_ttl_s=0.001 if evict else 3_600.0)
     store = case.new_store(f"idle-{traced}-{evict}")
     async with engine_on(store, actor_limits=limits) as engine:
-        for name in await _start_all(engine, "approval", ["null"] * 256):
+        for name in await _start_all(engine, "approval", ['""'] * 256):
             await engine.terminate(name)
         gc.collect()
         if traced:
             tracemalloc.start()
         before = _memory_bytes(traced=traced)
-        await _start_all(engine, "listener", ["null"] * count)
+        await _start_all(engine, "listener", ['""'] * count)
         while evict and engine.actors.gauges()["live_actors"]:  # noqa: ASYNC110 -- nobody tells
             await asyncio.sleep(0.05)
         await asyncio.sleep(0.05)
@@ -210,15 +212,14 @@ def _memory_bytes(*, traced: bool) -> int:
 
 
 def _bare_coroutine_bytes() -> float:
-    """Return what a coroutine costs that waits for a future and has nothing around it."""
+    """Return what a coroutine costs that is suspended and has nothing around it."""
 
-    async def wait(future: asyncio.Future[None]) -> None:
-        await future
+    async def wait() -> None:
+        await asyncio.sleep(0)
 
-    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    parked = [wait(future) for _ in range(1_000)]
+    parked = [wait() for _ in range(1_000)]
     for coroutine in parked:
         coroutine.send(None)
     used = tracemalloc.get_traced_memory()[0] - before
@@ -326,7 +327,7 @@ async def _event_turn_us(case: Case, lengths: tuple[int, int]) -> list[float]:
     store = RecordingStore(case.new_store("history"))
     found: list[float] = []
     async with engine_on(store) as engine:
-        names = await _start_all(engine, "listener", ["null"] * instances)
+        names = await _start_all(engine, "listener", ['""'] * instances)
         events = 2
         for length in lengths:
             while events < length:
