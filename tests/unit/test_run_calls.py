@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from actorflow.actors.errors import PayloadError
 from actorflow.workflow.actions import CancelTimer, CreateChild, CreateTimer, ScheduleTask
 from actorflow.workflow.context import ActivityContext, WorkflowContext
 from actorflow.workflow.errors import (
     ChildFailedError,
     NonRetriableError,
-    PayloadError,
     TaskFailedError,
 )
 from actorflow.workflow.events import (

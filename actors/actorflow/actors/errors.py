@@ -75,6 +75,12 @@ class LimitExceededError(UsageError):
         super().__init__(f"{limit} is limited to {allowed:,}, found {found:,}")
 
 
+class PayloadError(UsageError):
+    """A value cannot be written as JSON, or a JSON text is not of the type asked for."""
+
+    code = "PAYLOAD"
+
+
 class ActorCallError(ActorflowError):
     """The called actor's method raised. Carries the type name, message and stack as text only."""
 

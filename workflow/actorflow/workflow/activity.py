@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from actorflow.actors import ActorId
+from actorflow.actors.values import from_payload, to_payload
 from actorflow.workflow.context import ActivityContext
 from actorflow.workflow.events import FailureDetails, HistoryEvent, TaskCompleted, TaskFailed
 from actorflow.workflow.failure import failure_from
-from actorflow.workflow.payload import from_payload, to_payload
 from actorflow.workflow.requests import INSTANCE, RESULT, WorkItem, pack_result, unpack
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from actorflow.actors.values import from_payload, to_payload
 from actorflow.workflow.errors import WorkflowFailedError
 from actorflow.workflow.events import Status
-from actorflow.workflow.payload import from_payload, to_payload
 
 if TYPE_CHECKING:
     from collections.abc import Callable

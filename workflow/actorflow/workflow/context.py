@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 from typing import Any, NoReturn, TypeAlias, TypeVar, overload
 
 from actorflow.actors.errors import LimitExceededError
+from actorflow.actors.values import to_payload
 from actorflow.workflow.duration import due_ns, timeout_ns, utc_datetime
 from actorflow.workflow.errors import InvalidRequestError
-from actorflow.workflow.payload import to_payload
 from actorflow.workflow.pending import NextInput, Pending
 from actorflow.workflow.registry import WorkflowDefinition
 from actorflow.workflow.retry import RetryPolicy

@@ -98,12 +98,6 @@ class WorkflowFailedError(ActorflowError):
         self.error_message = message
 
 
-class PayloadError(UsageError):
-    """A value cannot be written as JSON, or a JSON text is not of the type asked for."""
-
-    code = "PAYLOAD"
-
-
 class NonRetriableError(ActorflowError):
     """For activities and child workflows to raise: no retry policy tries again after it."""
 

@@ -41,9 +41,9 @@ from actorflow.workflow.requests import (
 )
 
 if TYPE_CHECKING:
-    from actorflow.actors.effects import Effects
     from collections.abc import Callable, Iterable
 
+    from actorflow.actors.effects import Effects
     from actorflow.workflow.actions import CreateDetached
     from actorflow.workflow.state import InstanceState, OpenChild
 

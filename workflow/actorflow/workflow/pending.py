@@ -7,7 +7,8 @@ runs author code, so that every method leaves it consistent.
 from collections import deque
 from hashlib import sha1
 
-from actorflow.actors.errors import LimitExceededError
+from actorflow.actors.errors import LimitExceededError, PayloadError
+from actorflow.actors.values import from_payload
 from actorflow.workflow.actions import (
     Action,
     CancelTimer,
@@ -17,7 +18,7 @@ from actorflow.workflow.actions import (
     ScheduleTask,
     SendEvent,
 )
-from actorflow.workflow.errors import ChildFailedError, PayloadError, TaskFailedError
+from actorflow.workflow.errors import ChildFailedError, TaskFailedError
 from actorflow.workflow.events import (
     ChildCompleted,
     ChildFailed,
@@ -29,7 +30,6 @@ from actorflow.workflow.events import (
     TimerOrigin,
 )
 from actorflow.workflow.limits import Limits
-from actorflow.workflow.payload import from_payload
 from actorflow.workflow.retry import RetryPolicy, is_retriable, next_delay_ns
 from actorflow.workflow.task import CallTask, DurableTask, EventTask, Group, Retry, TimerTask
 from actorflow.workflow.turn import child_instance_id

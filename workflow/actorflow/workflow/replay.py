@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, cast
 
+from actorflow.actors.values import from_payload, to_payload
 from actorflow.workflow.actions import Action, CancelTimer, Complete, CreateDetached, SendEvent
 from actorflow.workflow.context import ContinueAsNew, WorkflowContext
 from actorflow.workflow.divergence import Check
@@ -37,7 +38,6 @@ from actorflow.workflow.events import (
 )
 from actorflow.workflow.failure import failure_from
 from actorflow.workflow.limits import DEFAULT_LIMITS, Limits
-from actorflow.workflow.payload import from_payload, to_payload
 from actorflow.workflow.pending import Pending
 from actorflow.workflow.registry import WorkflowDefinition
 from actorflow.workflow.task import CallTask, DurableTask

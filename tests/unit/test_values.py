@@ -13,8 +13,8 @@ import msgspec
 import pydantic
 import pytest
 
-from actorflow.workflow.errors import PayloadError
-from actorflow.workflow.payload import from_payload, to_payload
+from actorflow.actors.errors import PayloadError
+from actorflow.actors.values import from_payload, to_payload
 
 
 class Colour(enum.Enum):

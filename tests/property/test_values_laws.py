@@ -9,7 +9,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actorflow.workflow.payload import from_payload, to_payload
+from actorflow.actors.values import from_payload, to_payload
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 plain = st.recursive(
