@@ -83,7 +83,11 @@ class SidecarHandlers:
         shown: dict[str, Any] = {
             "id": self._settings.app_id,
             "runtimeVersion": openapi.product_version(),
-            "extended": {"daprRuntimeVersion": openapi.product_version(), **self._extended},
+            "extended": {
+                "daprRuntimeVersion": openapi.product_version(),
+                "durability": self._settings.durability_level,
+                **self._extended,
+            },
             "actorRuntime": {
                 "runtimeStatus": "RUNNING" if ready else "INITIALIZING",
                 "hostReady": ready,
