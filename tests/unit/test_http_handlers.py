@@ -373,7 +373,12 @@ async def test_metadata(site: Site) -> None:
     assert (await send(url, "PUT", "/v1.0/metadata/team", b"blue")).status == 204
     shown = (await site.get("/v1.0/metadata")).json
     assert shown["id"] == "default"
-    assert shown["extended"] == {"daprRuntimeVersion": shown["runtimeVersion"], "team": "blue"}
+    version = shown["runtimeVersion"]
+    assert shown["extended"] == {
+        "daprRuntimeVersion": version,
+        "durability": "local",
+        "team": "blue",
+    }
     assert shown["actorRuntime"]["runtimeStatus"] == "RUNNING"
     assert shown["actorRuntime"]["hostReady"] is True
     assert shown["workflows"] == {"connectedWorkers": 1}
