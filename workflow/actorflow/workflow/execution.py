@@ -17,6 +17,7 @@ from actorflow.workflow.actions import Action, CancelTimer, Complete, CreateDeta
 from actorflow.workflow.errors import NonDeterminismError
 from actorflow.workflow.events import (
     ChildCreated,
+    EventRaised,
     ExecutionCompleted,
     ExecutionStalled,
     ExecutionStarted,
@@ -30,6 +31,7 @@ from actorflow.workflow.events import (
 from actorflow.workflow.outbound import (
     cancel_timer,
     carry_out,
+    end_wait,
     report_end,
     start_detached,
     terminate_children,
@@ -57,7 +59,7 @@ from actorflow.workflow.requests import (
     WorkerWanted,
     pack,
 )
-from actorflow.workflow.state import InstanceState
+from actorflow.workflow.state import InstanceState, state_before
 from actorflow.workflow.turn import record
 
 if TYPE_CHECKING:
@@ -110,13 +112,15 @@ class Execution:
     """See the module docstring. Exists from the start of an instance until it is purged.
 
     `problem` says why the code cannot go on although it is registered here: it does not fit the
-    history, or a limit is reached. `inbox` holds facts by index until the code can take them.
+    history, or a limit is reached. `inbox` holds facts by index until the code can take them; with
+    `continues`, the start among them is that of the next execution.
     """
 
     __slots__ = (
         "_host",
         "_instance_id",
         "_override",
+        "continues",
         "custom_status",
         "inbox",
         "inbox_next",
@@ -131,6 +135,7 @@ class Execution:
         self._instance_id = instance_id
         self._host = host
         self._override: tuple[int, str | None] | None = None
+        self.continues = False
         self.state = InstanceState()
         self.run: WorkflowRun | None = None
         self.inbox: dict[int, HistoryEvent] | None = None
@@ -147,6 +152,7 @@ class Execution:
         head = head_of(record)
         self.start_key = head.start_key
         self.worker_wanted = head.worker_wanted
+        self.continues = record.summary is not None and record.summary.phase == Status.RUNNING
         history = history_of(record)
         for event in history:
             self.state.apply(event)
@@ -176,15 +182,12 @@ class Execution:
     @property
     def pending_start(self) -> ExecutionStarted | None:
         """The start that no worker has seen yet."""
-        if self.inbox:
-            for fact in self.inbox.values():
-                if isinstance(fact, ExecutionStarted):
-                    return fact
-        return None
+        facts = self.inbox.values() if self.inbox else ()
+        return next((fact for fact in facts if isinstance(fact, ExecutionStarted)), None)
 
     def status(self) -> Status:
-        """Present status; PENDING while the start waits in the inbox."""
-        return Status.PENDING if self.pending_start is not None else self.state.status
+        """Present status; PENDING while the start waits in the inbox, unless it goes on as new."""
+        return self._shown().status
 
     # ---- facts ---------------------------------------------------------------------------------
 
@@ -409,7 +412,7 @@ class Execution:
         self._cancel_all_timers(effects)
         self.close()
         effects.reset_log()
-        self.state = InstanceState()
+        self.state, self.continues = InstanceState(), True
         start = ExecutionStarted(
             at_ns=at_ns,
             name=old.name,
@@ -435,6 +438,8 @@ class Execution:
     # ---- storing -------------------------------------------------------------------------------
 
     def _record(self, effects: Effects, event: HistoryEvent) -> None:
+        if type(event) is EventRaised:
+            end_wait(effects, self.state, event.name)
         effects.append_log(stripped(event))
         self.state.apply(event)
 
@@ -453,16 +458,16 @@ class Execution:
 
     def store_summary(self, effects: Effects) -> None:
         """Write what a status query shows."""
-        start = self.pending_start
-        state = self.state
-        if start is not None and not state.started:
-            state = InstanceState()
-            state.apply(start)
-            state.started = False
-            state.history_length = 0
+        shown = self._shown()
         effects.set_summary(
-            summary_of(state, start_key=self.start_key, worker_wanted=self.worker_wanted)
+            summary_of(shown, start_key=self.start_key, worker_wanted=self.worker_wanted)
         )
+
+    def _shown(self) -> InstanceState:
+        start = self.pending_start
+        if start is None or self.state.started:
+            return self.state
+        return state_before(start, continues=self.continues)
 
     def _now_ns(self) -> int:
         """Now, but never before the newest fact: time does not run backwards in a history."""

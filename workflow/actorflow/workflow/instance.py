@@ -8,7 +8,6 @@ and dropped: it is late.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -40,7 +39,7 @@ from actorflow.workflow.events import (
 from actorflow.workflow.execution import SCHEDULED_START, Execution
 from actorflow.workflow.model import WaitReason
 from actorflow.workflow.outbound import timer_of
-from actorflow.workflow.records import CUSTOM_STATUS, FAILURE, OUTPUT
+from actorflow.workflow.records import CUSTOM_STATUS, EVENT_IDS, FAILURE, OUTPUT
 from actorflow.workflow.requests import (
     GO_ON,
     INSTANCE,
@@ -63,6 +62,7 @@ from actorflow.workflow.requests import (
     unpack,
     unpack_result,
 )
+from actorflow.workflow.seen_events import SeenEvents, seen_events_of
 from actorflow.workflow.state import waits
 
 if TYPE_CHECKING:
@@ -71,28 +71,21 @@ if TYPE_CHECKING:
     from actorflow.actors import ActorRecord, Effects, Message
     from actorflow.workflow.execution import ExecutionHost
 
-EVENT_IDS_REMEMBERED = 1_000
-"""Event ids of the present execution by which a repeated raise is recognised."""
-
 NOTHING = b""
 
 
 class InstanceActor:
     """Implements `actors.TurnActor`. `execution` is None while there is no such instance."""
 
-    __slots__ = ("_actor_id", "_event_ids", "_host", "execution")
+    __slots__ = ("_actor_id", "_host", "_seen", "execution")
 
     def __init__(self, actor_id: ActorId, record: ActorRecord | None, host: ExecutionHost) -> None:
         self._actor_id = actor_id
         self._host = host
-        self._event_ids: OrderedDict[str, None] | None = None
         self.execution = Execution.from_record(record, host) if record is not None else None
-        if record is not None:
-            for entry in record.log:
-                if b'"dedup_id"' in entry:
-                    event = decode_event(entry)
-                    if isinstance(event, EventRaised):
-                        self._is_new_event(event.dedup_id)
+        self._seen: SeenEvents | None = None
+        if record is not None and self.execution is not None:
+            self._seen = seen_events_of(record, (self.execution.inbox or {}).values())
 
     @property
     def weight_bytes(self) -> int:
@@ -109,7 +102,10 @@ class InstanceActor:
 
     def receive(self, effects: Effects, message: Message) -> bytes:
         """See `actors.TurnActor`. One message, one turn."""
-        return _HANDLERS[message.method](self, effects, message)
+        answer = _HANDLERS[message.method](self, effects, message)
+        if effects.log_reset and self._seen is not None:
+            effects.put_field(EVENT_IDS, self._seen.to_bytes())  # the log remembers them no more
+        return answer
 
     # ---- start ---------------------------------------------------------------------------------
 
@@ -128,10 +124,10 @@ class InstanceActor:
             generation = old.state.generation + 1
             old.close()
             effects.reset_log()
-            for name in (OUTPUT, FAILURE, CUSTOM_STATUS):
+            for name in (OUTPUT, FAILURE, CUSTOM_STATUS, EVENT_IDS):
                 effects.delete_field(name)
         self.execution = new
-        self._event_ids = None
+        self._seen = None
         scheduled_ns = request.scheduled_start_ns
         if scheduled_ns is not None and scheduled_ns > self._host.now_ns():
             due_ms = -(-scheduled_ns // 1_000_000)
@@ -227,16 +223,11 @@ class InstanceActor:
         return NOTHING
 
     def _is_new_event(self, event_id: str) -> bool:
-        if not event_id:
-            return True
-        if self._event_ids is None:
-            self._event_ids = OrderedDict()
-        if event_id in self._event_ids:
-            return False
-        self._event_ids[event_id] = None
-        if len(self._event_ids) > EVENT_IDS_REMEMBERED:
-            self._event_ids.popitem(last=False)
-        return True
+        if self._seen is None:
+            if not event_id:
+                return True
+            self._seen = SeenEvents()
+        return self._seen.take(event_id)
 
     def suspend(self, effects: Effects, message: Message) -> bytes:
         """Keep facts from the code from now on."""
@@ -283,7 +274,7 @@ class InstanceActor:
             return NOTHING
         execution.close()
         self.execution = None
-        self._event_ids = None
+        self._seen = None
         effects.delete_actor()
         effects.retire_actor()
         return NOTHING

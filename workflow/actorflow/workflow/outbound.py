@@ -73,6 +73,14 @@ def cancel_timer(effects: Effects, state: InstanceState, timer_id: int) -> None:
         effects.cancel_reminder(timer_name(state.generation, timer_id))
 
 
+def end_wait(effects: Effects, state: InstanceState, name: str) -> None:
+    """Forget the reminder of the oldest wait for an event that comes now. Folding the event into
+    the state ends the wait itself."""
+    timer_id = state.event_wait(name)
+    if timer_id is not None and state.open_timers[timer_id].fire_at_ns < NEVER_NS:
+        effects.cancel_reminder(timer_name(state.generation, timer_id))
+
+
 def report_end(
     effects: Effects, parent: ParentRef, instance_id: str, event: ExecutionCompleted
 ) -> None:

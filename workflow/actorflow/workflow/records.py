@@ -32,6 +32,9 @@ INPUT = "input"
 OUTPUT = "output"
 FAILURE = "failure"
 CUSTOM_STATUS = "custom_status"
+EVENT_IDS = "event_ids"
+"""Field that remembers the ids of events which earlier executions have taken."""
+
 INBOX_PREFIX = "inbox:"
 """Fields that hold facts which no worker has seen yet, in order."""
 

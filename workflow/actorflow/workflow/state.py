@@ -151,6 +151,14 @@ class InstanceState:
         """Forget a timer that the code has cancelled."""
         self.open_timers.pop(timer_id, None)
 
+    def event_wait(self, name: str) -> int | None:
+        """Return the timer of the oldest wait for an event of this name, in any case of letters."""
+        key = name.casefold()
+        for timer_id, timer in self.open_timers.items():
+            if timer.origin.kind == "event" and timer.origin.ref.casefold() == key:
+                return timer_id
+        return None
+
     def attempts_of(self, ref: str) -> int:
         """Return the number of the present attempt of a call: task execution or child id."""
         return self._attempts.get(ref, 1) if self._attempts is not None else 1
@@ -165,6 +173,19 @@ class InstanceState:
         """Note that a call has succeeded."""
         if self._attempts is not None:
             self._attempts.pop(ref, None)
+
+
+def state_before(start: ExecutionStarted, *, continues: bool) -> InstanceState:
+    """Return what is to be seen of an execution whose start no worker has seen yet.
+
+    Args:
+        continues: it follows another execution of the same instance, and so is running.
+    """
+    state = InstanceState()
+    state.apply(start)
+    state.started = continues
+    state.history_length = 0
+    return state
 
 
 def waits(state: InstanceState) -> list[WaitReason]:
@@ -304,11 +325,9 @@ def _timer_fired(state: InstanceState, event: TimerFired) -> None:
 
 def _event_raised(state: InstanceState, event: EventRaised) -> None:
     """The oldest wait for the name is over: its guard timer will not fire."""
-    key = event.name.casefold()
-    for timer_id, timer in state.open_timers.items():
-        if timer.origin.kind == "event" and timer.origin.ref.casefold() == key:
-            del state.open_timers[timer_id]
-            return
+    timer_id = state.event_wait(event.name)
+    if timer_id is not None:
+        del state.open_timers[timer_id]
 
 
 _FOLDERS: dict[type, Callable[[InstanceState, Any], None]] = {
