@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable
 
+    from actorflow.actors.actor import TurnActor
     from actorflow.actors.address import ActorId
     from actorflow.actors.environment import Environment
     from actorflow.actors.errors import StoreUnavailableError
@@ -63,6 +64,11 @@ class Roster:
     def find(self, actor: ActorId) -> Activation | None:
         """Return the activation of an actor, if it is in memory."""
         return self._activations.get(actor)
+
+    def live(self, actor: ActorId) -> TurnActor | None:
+        """Return the live object of an actor; None when it is not in memory, or not yet."""
+        activation = self._activations.get(actor)
+        return activation.actor if activation is not None else None
 
     def clear(self, error: ActorflowError) -> None:
         """Drop everybody; whoever waits for an answer gets `error`."""

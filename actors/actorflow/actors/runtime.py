@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
-from actorflow.actors.actor import ActorType, WorkerType
+from actorflow.actors.actor import ActorType, TurnActor, WorkerType
 from actorflow.actors.address import ActorId, checked_actor_id, partition_of
 from actorflow.actors.author import Actor, authored_type, type_name
 from actorflow.actors.clock import Clock, IdSource, SystemClock, SystemIds
@@ -295,10 +295,9 @@ class ActorSystem:
     async def read(
         self, actors: Sequence[ActorId], *, with_log: bool = False
     ) -> list[ActorRecord | None]:
-        """Read committed data without activating anybody, in the order asked for.
+        """Read committed data in the order asked for, activating nobody.
 
-        Raises:
-            StoreUnavailableError: ask again.
+        Raises StoreUnavailableError: ask again.
         """
         if self._partition_count == 1:
             return await self._store.load(0, actors, with_log=with_log)
@@ -313,6 +312,10 @@ class ActorSystem:
     async def find(self, query: Query) -> list[ActorRecord]:
         """Search actors by their summaries. Raises StoreUnavailableError."""
         return await self._store.find(query)
+
+    def live(self, actor: ActorId) -> TurnActor | None:
+        """Return the live object of an actor, to look at; None when it is not in memory here."""
+        return self._partitions[partition_of(actor, self._partition_count)].roster.live(actor)
 
     def watch(self, actor: ActorId, reached: Callable[[Summary], bool]) -> Watch:
         """Return a context manager that waits for a committed summary that `reached` accepts."""

@@ -17,7 +17,6 @@ from actorflow.actors import (
     ActorSystem,
     ActorType,
     Query,
-    Summary,
     WorkerType,
 )
 from actorflow.actors import Limits as ActorLimits
@@ -313,25 +312,33 @@ class WorkflowEngine:
         Raises:
             TimeoutError: not in time. InstanceNotFoundError: no such instance, or purged meanwhile.
         """
-        return await self._wait(instance_id, _has_started, timeout_s)
+        return await self._wait(instance_id, lambda phase: phase != Status.PENDING, timeout_s)
 
     async def wait_for_completion(self, instance_id: str, *, timeout_s: float | None) -> Instance:
         """Wait until the instance has ended. Raises as `wait_for_start`."""
-        return await self._wait(instance_id, _has_ended, timeout_s)
+        return await self._wait(instance_id, lambda phase: phase in _ENDED, timeout_s)
 
     async def _wait(
-        self, instance_id: str, reached: Callable[[Summary], bool], timeout_s: float | None
+        self, instance_id: str, reached: Callable[[str], bool], timeout_s: float | None
     ) -> Instance:
         actor = _known_actor(instance_id)
         async with asyncio.timeout(timeout_s):
-            with self.actors.watch(actor, reached) as watch:
+            with self.actors.watch(actor, lambda summary: reached(summary.phase)) as watch:
+                if self._is_yet_to_reach(actor, reached):
+                    await watch.wait(REREAD_S)
                 while True:
                     record = (await self.actors.read([actor]))[0]
                     if record is None or record.summary is None:
                         raise InstanceNotFoundError(instance_id)
-                    if reached(record.summary):
+                    if reached(record.summary.phase):
                         return instance_of(record)
                     await watch.wait(REREAD_S)
+
+    def _is_yet_to_reach(self, actor: ActorId, reached: Callable[[str], bool]) -> bool:
+        """Whether the instance is live here and says so: what is committed is then no further."""
+        live = self.actors.live(actor)
+        execution = live.execution if isinstance(live, InstanceActor) else None
+        return execution is not None and not reached(execution.status())
 
     # ---- operations ----------------------------------------------------------------------------
 
@@ -473,14 +480,6 @@ class WorkflowEngine:
             instances_without_worker=self._waiting_room.held_count,
             connected_workers=self.connected_workers(),
         )
-
-
-def _has_started(summary: Summary) -> bool:
-    return summary.phase != Status.PENDING
-
-
-def _has_ended(summary: Summary) -> bool:
-    return summary.phase in _ENDED
 
 
 _ENDED = frozenset(status.value for status in Status if status.is_terminal)
