@@ -9,7 +9,8 @@ from actorflow.actors.ports import Query
 from actorflow.actors.query import QUERY_MAX_RESULTS, check_query, prefix_end
 
 TEXTS = st.text(
-    st.sampled_from("aZ%_\ud7ff\ue000\uffff\U00010000\U0010ffff") | st.characters(), max_size=4
+    st.sampled_from("aZ%_\ud7ff\ue000\uffff\U00010000\U0010ffff") | st.characters(codec="utf-8"),
+    max_size=4,
 )
 
 
