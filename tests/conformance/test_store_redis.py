@@ -5,14 +5,30 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
-from actorflow.actors.ports import PartitionStore
+from actorflow.actors.ports import (
+    Commit,
+    CommitResult,
+    EntryId,
+    LinkEntry,
+    LinkMark,
+    PartitionStore,
+)
+from actorflow.actors.store.memory import MemoryStore
 from actorflow.actors.store.redis import RedisStore
-from actorflow.actors.store.redis.client import RedisClient
+from actorflow.actors.store.redis.client import Client, RedisClient
 from actorflow.actors.store.redis.routes import routes_to
 from actorflow.actors.store.redis.url import parse_url
-from tests.conformance.store_kit import OwnershipKit, SteppedClock
+from tests.conformance.store_kit import (
+    AUDIT,
+    ORDER,
+    Owner,
+    OwnershipKit,
+    SteppedClock,
+    picture_of,
+)
 from tests.conformance.store_kit_reads import ReadKit
 from tests.conformance.store_kit_writes import WriteKit
+from tests.fakes.lua_redis import LuaRedis
 from tests.fakes.redis_clients import ClockClient, fakeredis_client
 from tests.servers import Server, cluster
 
@@ -35,6 +51,19 @@ class TestFakeRedis(OwnershipKit, WriteKit, ReadKit):
     async def store(self, clock: SteppedClock) -> AsyncIterator[PartitionStore]:
         client = ClockClient(fakeredis_client(), clock)
         store = RedisStore("redis://fake", partition_count=1, clock=clock, client=client)
+        await store.open()
+        yield store
+        await store.close()
+
+
+@pytest.mark.asyncio
+class TestLua(OwnershipKit, WriteKit, ReadKit):
+    """The shipped scripts over dictionaries, which also see that every touched key is declared."""
+
+    @pytest_asyncio.fixture
+    async def store(self, clock: SteppedClock) -> AsyncIterator[PartitionStore]:
+        client = LuaRedis(clock).client()
+        store = RedisStore("redis://lua", partition_count=1, clock=clock, client=client)
         await store.open()
         yield store
         await store.close()
@@ -93,3 +122,62 @@ class TestCluster(OwnershipKit, WriteKit, ReadKit):
         store = await opened(f"redis+cluster://{seeds}", clock, 5)
         yield store
         await store.close()
+
+
+@pytest.mark.asyncio
+class TestLinks:
+    """What a store of several partitions keeps of links."""
+
+    @pytest.fixture(params=["lua", "fakeredis"])
+    def client(self, request: pytest.FixtureRequest) -> Client:
+        clock = SteppedClock()
+        if request.param == "lua":
+            return LuaRedis(clock).client()
+        return ClockClient(fakeredis_client(), clock)
+
+    async def test_links_are_kept_and_trimmed_as_in_memory(self, client: Client) -> None:
+        redis = RedisStore("redis://x", partition_count=4, client=client)
+        memory = MemoryStore(clock=SteppedClock())
+        await redis.open()
+        pictures = []
+        for store in (memory, redis):
+            owner = await Owner.of(store, partition=2)
+            for commit in link_commits(owner):
+                assert await store.commit(commit) is CommitResult.OK
+            pictures.append(await picture_of(store, [], 2))
+        assert pictures[0] == pictures[1]
+        assert [entry.id for entry in pictures[1].recovery.outbox] == [(9, 12), (5, 2), (9, 1)]
+
+
+def link_commits(owner: Owner) -> list[Commit]:
+    """Two commits; the second trims what the first put."""
+
+    def entry(destination: int, epoch: int, n: int) -> LinkEntry:
+        return LinkEntry(
+            destination=destination,
+            id=EntryId(epoch, n),
+            lineage=2**32 - 1,
+            prev=EntryId(epoch, n - 1),
+            target=ORDER,
+            method="add",
+            payload=b"\x00p",
+            sender=AUDIT,
+        )
+
+    first = owner.build()._replace(
+        put_outbox=(
+            entry(1, 9, 2),
+            entry(3, 9, 1),
+            entry(1, 5, 3),
+            entry(1, 9, 12),
+            entry(3, 5, 2),
+        ),
+        put_marks=(LinkMark(3, EntryId(7, 1), 5), LinkMark(0, EntryId(7, 2), 2**32 - 1)),
+        cursor="5-0",
+    )
+    owner.seq += 1
+    second = owner.build()._replace(
+        trim_outbox=((1, EntryId(9, 2)), (0, EntryId(99, 99))),
+        put_marks=(LinkMark(3, EntryId(7, 9), 5),),
+    )
+    return [first, second]

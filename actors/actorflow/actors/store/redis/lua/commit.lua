@@ -58,8 +58,15 @@ local function below(a, b) -- a < b, for natural numbers without leading zeros
 end
 
 -- The first pass: checks alone. What it learns of a write is kept for the second pass.
-local start, phase_before = {}, {}
+local start, type_of, sets, dels, adds, phase_before = {}, {}, {}, {}, {}, {}
 local touched = {}
+local KINDS = {d = true, c = true, w = true, r = true}
+
+local function count(text) -- a whole number from 0, or an error that ends the checks
+  local number = tonumber(text)
+  assert(number and number >= 0 and number % 1 == 0, 'a count is no number')
+  return number
+end
 
 --[[ A write's head: kind (d delete, c create, w write, r write after dropping the log), number,
 index of its type, phase ("" unchanged, else "=" and the phase), count of pairs to set, of fields to
@@ -67,7 +74,11 @@ delete, of log entries, and the length that the log must have. Behind it what wa
 local function check_write(j)
   local head, _ = take(ATTRIBUTES)
   start[j] = head
-  take(2 * ARGV[head + 4] + ARGV[head + 5] + ARGV[head + 6])
+  sets[j] = take(2 * count(ARGV[head + 4]))
+  dels[j] = take(count(ARGV[head + 5]))
+  adds[j] = take(count(ARGV[head + 6]))
+  type_of[j] = count(ARGV[head + 2])
+  if not KINDS[ARGV[head]] or type_of[j] < 1 or type_of[j] > types then return 'has a wrong head' end
   local state = KEYS[SHARED + types + 2 * j - 1]
   local kind = ARGV[head]
   local stored = redis.call('HMGET', state, 'n', 'p')
@@ -108,6 +119,7 @@ local function check()
   for i = park_first, park_first + 2 * ARGV[15] - 1, 2 do
     if redis.call('HEXISTS', KEYS[2], ARGV[i]) == 0 then return 'a parked message is not stored' end
   end
+  for i = 1, types do count(ARGV[prefix + i]) end
   for j = 1, writes do
     local fault = check_write(j)
     if fault then return 'actor ' .. ARGV[start[j] + 1] .. ' ' .. fault end
@@ -130,8 +142,8 @@ end
 local function phase_member(phase, key) return 'p' .. #phase .. ':' .. phase .. key end
 
 local function forget(j, head)
-  local state, index = KEYS[SHARED + types + 2 * j - 1], KEYS[SHARED + tonumber(ARGV[head + 2])]
-  local key = string.sub(state, ARGV[prefix + tonumber(ARGV[head + 2])] + 1)
+  local state, index = KEYS[SHARED + types + 2 * j - 1], KEYS[SHARED + type_of[j]]
+  local key = string.sub(state, ARGV[prefix + type_of[j]] + 1)
   for _, field in ipairs(redis.call('HKEYS', state)) do
     if string.sub(field, 1, 1) == 'r' then
       local digits = ARGV[head + 1]
@@ -146,8 +158,8 @@ local function forget(j, head)
 end
 
 local function reindex(j, head, kind)
-  local state, index = KEYS[SHARED + types + 2 * j - 1], KEYS[SHARED + tonumber(ARGV[head + 2])]
-  local key = string.sub(state, ARGV[prefix + tonumber(ARGV[head + 2])] + 1)
+  local state, index = KEYS[SHARED + types + 2 * j - 1], KEYS[SHARED + type_of[j]]
+  local key = string.sub(state, ARGV[prefix + type_of[j]] + 1)
   if kind == 'c' then redis.call('ZADD', index, 0, 'k' .. key) end
   if ARGV[head + 3] == '' then return end
   local phase = string.sub(ARGV[head + 3], 2)
@@ -164,13 +176,10 @@ for j = 1, writes do
     forget(j, head)
   else
     local state, log = KEYS[SHARED + types + 2 * j - 1], KEYS[SHARED + types + 2 * j]
-    local sets = head + ATTRIBUTES
-    local dels = sets + 2 * ARGV[head + 4]
-    local adds = dels + ARGV[head + 5]
     if kind == 'r' then redis.call('UNLINK', log) end
-    call('HSET', state, sets, dels - 1)
-    call('HDEL', state, dels, adds - 1)
-    call('RPUSH', log, adds, adds + ARGV[head + 6] - 1)
+    call('HSET', state, sets[j], dels[j] - 1)
+    call('HDEL', state, dels[j], adds[j] - 1)
+    call('RPUSH', log, adds[j], adds[j] + ARGV[head + 6] - 1)
     if kind == 'c' or ARGV[head + 3] ~= '' then reindex(j, head, kind) end
   end
 end

@@ -1,0 +1,35 @@
+"""Servers for the tests of the Redis store: one of each kind a module, emptied for each test."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+
+from actorflow.actors.store.redis import RedisStore
+from tests.servers import KINDS, Server
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def any_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """Redis, then Valkey."""
+    with Server(request.param, tmp_path_factory.mktemp(request.param)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The oldest Redis that is supported."""
+    with Server("redis", tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def store(any_server: Server) -> AsyncIterator[RedisStore]:
+    """An empty store of eight partitions."""
+    any_server.do("FLUSHALL")
+    store = RedisStore(any_server.url, partition_count=8)
+    await store.open()
+    yield store
+    await store.close()
