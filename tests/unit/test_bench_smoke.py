@@ -1,0 +1,76 @@
+"""Every benchmark scenario runs, tiny, so that none rots. No figure is judged here."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from bench import machine
+from bench.case import Case, Row, Target
+from bench.runs import SCENARIOS, run_case
+from bench.table import print_tables
+
+IN_PROCESS = [name for name in SCENARIOS if not name.startswith("http-")]
+OVER_HTTP = [name for name in SCENARIOS if name.startswith("http-")]
+
+
+def tiny(directory: Path, **values: object) -> Case:
+    settings: dict[str, object] = {"clients": 2, "count": 4, "seconds": 0.1, "scale": 0.002}
+    return Case(directory=directory, **(settings | values))  # type: ignore[arg-type]  # by name
+
+
+@pytest.mark.parametrize("name", IN_PROCESS)
+def test_scenario_gives_figures_and_a_floor(name: str, tmp_path: Path) -> None:
+    row, probes = run_case(name, tiny(tmp_path))
+
+    assert row.scenario == name
+    assert all(value >= 0 for value in row.figures.values() if value != row.figures.get("slack_s"))
+    assert {target.figure for target in row.targets} <= set(row.figures)
+    assert row.floor
+    assert probes["processor_ms"] > 0  # type: ignore[operator]  # a float
+
+
+@pytest.mark.parametrize("store", ["memory", "sqlite"])
+def test_a_closed_loop_counts_what_it_did(store: str, tmp_path: Path) -> None:
+    row, _ = run_case("chain-5", tiny(tmp_path, store=store, count=6))
+
+    assert row.figures["ops"] == 6
+    assert row.figures["turns_per_op"] == 6  # the start, and five results
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("name", OVER_HTTP)
+def test_scenario_over_http_gives_figures_and_a_floor(name: str, tmp_path: Path) -> None:
+    row, _ = run_case(name, tiny(tmp_path))
+
+    assert row.figures["ops"] > 0
+    assert row.floor["per_s"] > 0
+
+
+def test_a_missed_target_is_named() -> None:
+    row = Row(
+        scenario="x",
+        clients=1,
+        figures={"per_s": 10.0, "p50_ms": 5.0, "late_p99_ms": 1.0},
+        targets=(Target("per_s", 20, at_least=True), Target("p50_ms", 4), Target("late_p99_ms", 2)),
+    )
+
+    assert row.misses() == ["per_s 10, wanted >= 20", "p50_ms 5, wanted <= 4"]
+
+
+def test_tables_show_all_kinds_of_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    loop = Row(scenario="a-loop", clients=1, figures={"per_s": 10.0}, floor={"per_s": 20.0})
+    other = Row(
+        scenario="another", clients=1, figures={"events": 3}, targets=(Target("events", 2),)
+    )
+
+    print_tables([loop, other], {"commit": "abc"})
+
+    shown = capsys.readouterr().err
+    assert "a-loop" in shown
+    assert "MISSED" in shown
+
+
+def test_the_loop_is_probed_beside_each_run() -> None:
+
+    assert asyncio.run(machine.loop_ping_us(pings=10)) > 0
