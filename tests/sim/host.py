@@ -7,7 +7,7 @@ import random
 from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from actorflow.actors.errors import ContentionError, UnavailableError
+from actorflow.actors.errors import ContentionError, StoreUnavailableError, UnavailableError
 from actorflow.workflow import WorkflowEngine
 from actorflow.workflow.limits import DEFAULT_LIMITS, Limits
 from tests.sim.faulty_store import Gate
@@ -140,12 +140,17 @@ class World:
 
     async def start_host(self, *, stop_at: int = 0, apply_last: bool = False) -> Host:
         """Start one more host."""
-        host = Host(self, stop_at=stop_at, apply_last=apply_last)
-        try:
-            await host.start()
-        except BaseException:
-            await host.kill()
-            raise
+        while True:
+            host = Host(self, stop_at=stop_at, apply_last=apply_last)
+            try:
+                await host.start()
+            except StoreUnavailableError:
+                await host.kill()  # whoever supervises the process starts it again
+            except BaseException:
+                await host.kill()
+                raise
+            else:
+                break
         self.hosts.append(host)
         return host
 

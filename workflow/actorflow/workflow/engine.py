@@ -21,6 +21,7 @@ from actorflow.actors import (
 )
 from actorflow.actors import Limits as ActorLimits
 from actorflow.actors.clock import Clock, IdSource, SystemClock, SystemIds
+from actorflow.actors.errors import CorruptError
 from actorflow.workflow.activity import ActivityRunner
 from actorflow.workflow.dispatch import WorkerWaitingRoom
 from actorflow.workflow.errors import (
@@ -290,12 +291,16 @@ class WorkflowEngine:
         )
 
     async def why(self, instance_id: str) -> Sequence[WaitReason]:
-        """Return what an open instance waits for; empty when it has ended.
+        """Return what an open instance waits for; empty when it has ended. One whose data cannot be
+        read waits for its repair.
 
         Raises:
             InstanceNotFoundError: no such instance.
         """
-        return _decode_reasons(await self._call(instance_id, WHY) or b"[]")
+        try:
+            return _decode_reasons(await self._call(instance_id, WHY) or b"[]")
+        except CorruptError as error:
+            return [WaitReason(kind="parked", detail=str(error))]
 
     async def _record(self, instance_id: str, *, with_log: bool = False) -> ActorRecord | None:
         try:
