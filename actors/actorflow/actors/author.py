@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, get_type_hints
 
 from actorflow.actors.actor import ActorType
 from actorflow.actors.errors import InvariantError, UnknownMethodError, UsageError
-from actorflow.actors.partition import REMIND
 from actorflow.actors.ports import Reminder, Summary
 from actorflow.actors.values import from_json, to_json
 
@@ -253,7 +252,7 @@ class _Host:
 
     def receive(self, effects: Effects, message: Message) -> bytes | Coroutine[Any, Any, bytes]:
         """See `actor.TurnActor`."""
-        if message.method != REMIND and message.method not in self.methods:
+        if message.reminder is None and message.method not in self.methods:
             effects.reject(UnknownMethodError(self.actor_id.type, message.method))
             return b""
         if self._effects is not None:
