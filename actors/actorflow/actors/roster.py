@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING
 
 from actorflow.actors.activation import Activation, ActivationState
-from actorflow.actors.errors import ActorflowError, CorruptError, UsageError
+from actorflow.actors.errors import (
+    ActorflowError,
+    CorruptError,
+    UnknownActorTypeError,
+    UsageError,
+)
 from actorflow.actors.failures import TurnFailures
 from actorflow.actors.limits import ACTIVATION_OVERHEAD_BYTES
 from actorflow.actors.loader import Loader
@@ -21,6 +27,8 @@ if TYPE_CHECKING:
     from actorflow.actors.environment import Environment
     from actorflow.actors.errors import StoreUnavailableError
     from actorflow.actors.ports import ActorRecord
+
+_log = logging.getLogger(__name__)
 
 
 class Roster:
@@ -54,6 +62,7 @@ class Roster:
             trouble=trouble,
             answered=answered,
         )
+        self._unknown_types: set[str] = set()
         self.queued_bytes = 0
         self.live_bytes = 0
         self.running = 0
@@ -96,7 +105,10 @@ class Roster:
         """Put a message into its actor's mailbox, activating the actor if need be."""
         activation = self._activations.get(message.target)
         if activation is None:
-            actor_type = self._env.actor_types[message.target.type]
+            actor_type = self._env.actor_types.get(message.target.type)
+            if actor_type is None:
+                self._keep_for_later(message)
+                return
             activation = Activation(message.target, actor_type)
             self._activations[message.target] = activation
             self._loader.want(activation)
@@ -107,6 +119,15 @@ class Roster:
         self.queued_bytes += len(message.payload)
         if activation.state is ActivationState.IDLE:
             self._make_ready(activation)
+
+    def _keep_for_later(self, message: Message) -> None:
+        """A stored message or reminder of a type that this program does not have (any more): its row
+        stays, and is delivered when a program that has the type owns the partition."""
+        name = message.target.type
+        message.refuse(UnknownActorTypeError(name, sorted(self._env.actor_types)))
+        if name not in self._unknown_types:
+            self._unknown_types.add(name)
+            _log.error("messages wait for an unregistered actor type", extra={"actor_type": name})
 
     def take(self, activation: Activation) -> Message:
         """Take the oldest message of an activation."""
