@@ -121,8 +121,8 @@ class Roster:
             self._make_ready(activation)
 
     def _keep_for_later(self, message: Message) -> None:
-        """A stored message or reminder of a type that this program does not have (any more): its row
-        stays, and is delivered when a program that has the type owns the partition."""
+        """A stored message or reminder of a type that this program does not have (any more): its
+        row stays, and is delivered when a program that has the type owns the partition."""
         name = message.target.type
         message.refuse(UnknownActorTypeError(name, sorted(self._env.actor_types)))
         if name not in self._unknown_types:
