@@ -4,13 +4,14 @@ Each runs on free ports with its files in a directory of the test's. A machine w
 `redis-server` skips these tests, unless CI=true says that nothing may be skipped.
 """
 
+import asyncio
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -59,9 +60,17 @@ class Server:
 
     Args:
         settings: as on the command line, without the dashes: `{"appendfsync": "always"}`.
+        arguments: the whole command line instead, for other programs than a server.
     """
 
-    def __init__(self, kind: Kind, directory: Path, settings: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        directory: Path,
+        settings: dict[str, str] | None = None,
+        *,
+        arguments: list[str] | None = None,
+    ) -> None:
         self.kind = kind
         self.directory = directory
         self.port = free_port()
@@ -73,6 +82,7 @@ class Server:
             "repl-diskless-sync-delay": "0",
             **(settings or {}),
         }
+        self._arguments = arguments
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Server":
@@ -99,14 +109,13 @@ class Server:
     def start(self) -> None:
         """Start the process and wait until it serves."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        options = [part for name, value in self.settings.items() for part in (f"--{name}", value)]
+        options = self._arguments or [
+            *("--port", str(self.port), "--dir", str(self.directory)),
+            *(part for name, value in self.settings.items() for part in (f"--{name}", value)),
+        ]
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [
-                    binary_of(self.kind),
-                    *("--port", str(self.port), "--dir", str(self.directory)),
-                    *options,
-                ],
+                [binary_of(self.kind), *options],
                 stdout=log,
                 stderr=log,
             )
@@ -136,6 +145,11 @@ class Server:
     def signal(self, number: signal.Signals) -> None:
         """Send a signal: SIGSTOP freezes the server."""
         os.kill(self.pid, number)
+
+    async def reaches(self, condition: Callable[["Server"], object]) -> None:
+        """Wait until something is true of the server."""
+        while not await asyncio.to_thread(condition, self):  # noqa: ASYNC110 -- it tells nobody
+            await asyncio.sleep(0.01)
 
     def client(self, **options: Any) -> "redis.Redis":
         """Return a blocking client for the test's own commands."""

@@ -95,7 +95,7 @@ class TestRefusals:
         (broken / "file").touch()
         server.do("BGSAVE")
         commit = writer.next_commit()
-        await _until(lambda: "err" in _persistence(server)["rdb_last_bgsave_status"])
+        await server.reaches(lambda server: "err" in _persistence(server)["rdb_last_bgsave_status"])
         with pytest.raises(StoreUnavailableError, match="cannot write to its disk") as caught:
             await store.commit(commit)
         assert caught.value.written is False
@@ -136,7 +136,7 @@ class TestReplicas:
                     writer, other = Writer(store, 0), Writer(store, 1, "other")
                     await writer.write(20)
                     await other.write(1)
-                    await _until(lambda: _seqs(replica, store) == [20, 1])
+                    await replica.reaches(lambda server: _seqs(server, store) == [20, 1])
                     link.down.clear()
                     await writer.write(5)
                     lost_epoch = (await writer.acquire()).lease.epoch
@@ -169,7 +169,7 @@ class TestReplicas:
                     await asyncio.to_thread(replica.do, "REPLICAOF", "127.0.0.1", link.port)
                     writer = Writer(store, 0)
                     await writer.write(3)
-                    await _until(lambda: _seqs(replica, store)[0] == 3)
+                    await replica.reaches(lambda server: _seqs(server, store)[0] == 3)
                     link.down.clear()
                     await writer.write(2)
                     primary.kill()
@@ -185,7 +185,7 @@ class TestReplicas:
         async with Proxy(primary.port) as link:
             with Server(primary.kind, tmp_path / "replica") as replica:
                 await asyncio.to_thread(replica.do, "REPLICAOF", "127.0.0.1", link.port)
-                await _until(lambda: primary.do("WAIT", 1, 100) == 1)  # it is connected
+                await replica.reaches(lambda server: server.do("ROLE")[3] == b"connected")
                 store = RedisStore(primary.url, partition_count=2, durability="replicated")
                 with pytest.raises(StoreRefusedError, match="min-replicas-to-write"):
                     await store.open()
@@ -327,12 +327,6 @@ def _persistence(server: Server) -> dict[str, str]:
 def _ignoring_kill(server: Server, script: str) -> None:
     with server.client() as client, pytest.raises(Exception, match="killed"):
         client.eval(script, 0)
-
-
-async def _until(condition: object) -> None:
-    assert callable(condition)
-    while not await asyncio.to_thread(condition):  # noqa: ASYNC110 -- the server tells nobody
-        await asyncio.sleep(0.01)
 
 
 async def _until_refused(writer: Writer, why: str) -> None:
