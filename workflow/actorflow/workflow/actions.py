@@ -4,16 +4,20 @@
 carries it as `event_id`. `CancelTimer` is recorded nowhere: replay asks for it again, to no effect.
 """
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from actorflow.workflow.events import EventRaised, FailureDetails, Status, TimerOrigin
 
 _NO_ORIGIN = TimerOrigin()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScheduleTask:
+class _Action(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Base of all actions: built for every step of every workflow, so it must be cheap."""
+
+
+class ScheduleTask(_Action, frozen=True, kw_only=True):
     """Run an activity."""
 
     id: int
@@ -22,8 +26,7 @@ class ScheduleTask:
     task_execution_id: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateChild:
+class CreateChild(_Action, frozen=True, kw_only=True):
     """Start a child workflow and report its end. An empty `instance_id` means the default,
     `<parent>:<action id as at least four hex digits>`."""
 
@@ -33,8 +36,7 @@ class CreateChild:
     input: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateDetached:
+class CreateDetached(_Action, frozen=True, kw_only=True):
     """Start an independent instance; nobody waits for it."""
 
     id: int
@@ -44,8 +46,7 @@ class CreateDetached:
     scheduled_start_ns: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateTimer:
+class CreateTimer(_Action, frozen=True, kw_only=True):
     """Wake the code at a time; `NEVER_NS` only records that it waits for an event."""
 
     id: int
@@ -53,15 +54,13 @@ class CreateTimer:
     origin: TimerOrigin = _NO_ORIGIN
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CancelTimer:
+class CancelTimer(_Action, frozen=True, kw_only=True):
     """Forget a timer that nobody waits for any more."""
 
     timer_id: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SendEvent:
+class SendEvent(_Action, frozen=True, kw_only=True):
     """Raise an event on another instance, exactly once; dropped when there is no such instance."""
 
     id: int
@@ -70,8 +69,7 @@ class SendEvent:
     input: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Complete:
+class Complete(_Action, frozen=True, kw_only=True):
     """End the execution. CONTINUED_AS_NEW starts the next one with `result` as its input and the
     carried events before anything that arrives later."""
 

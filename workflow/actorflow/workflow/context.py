@@ -8,9 +8,10 @@ import logging
 import random  # noqa: TID251 -- seeded by the execution id, so that a replay repeats it
 import uuid
 from collections.abc import Callable, Coroutine, Generator, Iterable, MutableMapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NoReturn, TypeAlias, TypeVar, overload
+
+import msgspec
 
 from actorflow.actors.errors import LimitExceededError
 from actorflow.actors.values import to_payload
@@ -370,8 +371,7 @@ class ReplaySilentLogger(logging.LoggerAdapter[logging.Logger]):
         return msg, kwargs
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActivityContext:
+class ActivityContext(msgspec.Struct, frozen=True, kw_only=True):
     """What an activity knows of its call.
 
     `task_execution_id` is the same for all attempts, and for a repetition after a crash: the key

@@ -60,7 +60,7 @@ from actorflow.workflow.requests import (
     pack,
 )
 from actorflow.workflow.state import InstanceState, state_before
-from actorflow.workflow.turn import record
+from actorflow.workflow.turn import event_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -329,13 +329,13 @@ class Execution:
             return None
         if isinstance(action, Complete) and action.status is Status.CONTINUED_AS_NEW:
             return self._continue_as_new(effects, action, at_ns)
-        for event in record((action,), instance_id=self._instance_id, at_ns=at_ns):
+        event = event_of(action, self._instance_id, at_ns)
+        if isinstance(event, ExecutionCompleted):
+            self._end(effects, event)
+        elif event is not None:
             recorded = self._overridden(event)
-            if isinstance(recorded, ExecutionCompleted):
-                self._end(effects, recorded)
-            else:
-                self._record(effects, recorded)
-                carry_out(effects, self.state, recorded)
+            self._record(effects, recorded)
+            carry_out(effects, self.state, recorded)
         if isinstance(action, CreateDetached):
             start_detached(effects, action)
         return None

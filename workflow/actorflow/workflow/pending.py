@@ -51,6 +51,7 @@ class Pending:
         "_left",
         "_next_id",
         "_raised_count",
+        "_task_family",
         "_waiters",
         "actions",
         "custom_status",
@@ -79,6 +80,7 @@ class Pending:
         self._waiters: dict[str, deque[EventTask[object]]] | None = None
         self._buffer: dict[str, deque[tuple[int, EventRaised]]] | None = None
         self._raised_count = 0
+        self._task_family = ""
         self._left: list[Group[object]] | None = None
 
     # Requests of the code.
@@ -97,12 +99,18 @@ class Pending:
             f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
         )
 
+    def _task_id(self, number: int) -> str:
+        """Return a UUID of the same kind; those of one execution count in their last group."""
+        if not self._task_family:
+            self._task_family = self.stable_id("task", 0)[:24]
+        return f"{self._task_family}{number:012x}"
+
     def call_activity(
         self, task: CallTask[object], input_text: str | None, policy: RetryPolicy | None
     ) -> None:
         """Ask for the first attempt of an activity."""
         self._check_step()
-        task.ref = self.stable_id("task", self._next_id + 1)
+        task.ref = self._task_id(self._next_id + 1)
         if policy is not None:
             task.retry = Retry(policy, self.now_ns, input_text)
         self._attempt(task, input_text)

@@ -35,11 +35,16 @@ def record(actions: Iterable[Action], *, instance_id: str, at_ns: int) -> tuple[
     """
     events: list[HistoryEvent] = []
     for action in actions:
-        recorder = _RECORDERS.get(type(action))
-        event = recorder(action, instance_id, at_ns) if recorder is not None else None
+        event = event_of(action, instance_id, at_ns)
         if event is not None:
             events.append(event)
     return tuple(events)
+
+
+def event_of(action: Action, instance_id: str, at_ns: int) -> HistoryEvent | None:
+    """Return the event that records one action, None for one that is recorded nowhere."""
+    recorder = _RECORDERS.get(type(action))
+    return recorder(action, instance_id, at_ns) if recorder is not None else None
 
 
 def child_instance_id(parent_instance_id: str, action_id: int) -> str:
