@@ -10,16 +10,16 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 	--no-annotate --custom-compile-command "make lock" --group build pyproject.toml $(ARGS)
 
 .DEFAULT_GOAL := check
-.PHONY: run test check lint types imports bench lock wheel clean
+.PHONY: run test check lint types imports servers bench lock wheel clean
 
 run: $(VENV)/run.stamp
 	mkdir -p .state
 	$(BIN)/actorflow serve --app examples/order_processing.py --store sqlite:///.state/orders.db
 
-test: $(VENV)/test.stamp
+test: $(VENV)/test.stamp servers
 	$(BIN)/python -m pytest $(ARGS)
 
-check: lint types imports
+check: lint types imports servers
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/dev.stamp
@@ -31,6 +31,12 @@ types: $(VENV)/dev.stamp
 
 imports: $(VENV)/dev.stamp
 	$(BIN)/lint-imports --no-logo
+
+# Valkey comes with the test dependencies, Redis from the system. Without it its tests are skipped,
+# with CI=true they fail.
+servers:
+	@command -v redis-server >/dev/null || echo "redis-server is missing: the tests on a real Redis" \
+		"are skipped. Install it, on Debian: apt-get update && apt-get install redis-server"
 
 bench: $(VENV)/test.stamp
 	$(BIN)/python -m bench $(ARGS)
