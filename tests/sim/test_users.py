@@ -332,3 +332,24 @@ def test_client_and_engine_agree_on_results() -> None:
         await stand.close()
 
     simulate(1, main)
+
+
+@pytest.mark.parametrize("count", [5, 999, 1_000, 1_001])
+def test_pages_of_any_allowed_size_show_every_instance_once(count: int) -> None:
+    async def main(loop: SimLoop) -> None:
+        stand = Stand(loop, Registry())
+        stand.store.on_applied = None
+        await stand.world.start_host()
+        for number in range(count):
+            await stand.start("waits", instance_id=f"i-{number:05}")
+        for limit in (999, 1_000):
+            seen: list[str] = []
+            after: str | None = ""
+            while after is not None:
+                page = await stand.world.engine.list(limit=limit, after=after)
+                seen += [instance.instance_id for instance in page.instances]
+                after = page.next_after
+            assert seen == [f"i-{number:05}" for number in range(count)]
+        await stand.close()
+
+    simulate(1, main)

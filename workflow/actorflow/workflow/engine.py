@@ -275,7 +275,7 @@ class WorkflowEngine:
         records = await self.actors.find(
             Query(
                 INSTANCE,
-                limit + 1,
+                min(limit + 1, PAGE_MAX),  # one more, to see whether there is more
                 after=after,
                 phases=tuple(status.value for status in wanted.statuses),
                 label=wanted.name,
@@ -287,7 +287,8 @@ class WorkflowEngine:
         page = records[:limit]
         return InstancePage(
             instances=tuple(instance_of(record) for record in page),
-            next_after=page[-1].actor.key if len(records) > limit else None,
+            # A page of the largest size cannot see further: the one after it may be empty.
+            next_after=page[-1].actor.key if len(records) > min(limit, PAGE_MAX - 1) else None,
         )
 
     async def why(self, instance_id: str) -> Sequence[WaitReason]:
