@@ -68,6 +68,10 @@ class Counters:
     parked_messages: int = 0
     reminders_fired: int = 0
     overloads: int = 0
+    link_gaps: int = 0
+    link_duplicates: int = 0
+    link_rewinds: int = 0
+    link_resends: int = 0
     link_alarms: int = 0
 
 

@@ -40,18 +40,25 @@ class Answer(_Letter, frozen=True, tag="answer"):
 
 
 class LinkBatch(_Letter, frozen=True, tag="link"):
-    """To a partition: entries of a link, in order."""
+    """To a partition: entries of a link, in order. `skip` is a mark (id and lineage) that the
+    receiver once named: the sender keeps nothing between it and the first entry. `echo` answers the
+    question of a new receiver."""
 
     source: int
     entries: tuple[LinkEntry, ...]
+    skip: tuple[EntryId, int] | None = None
+    echo: int = 0
 
 
 class LinkAck(_Letter, frozen=True, tag="ack"):
-    """To a partition: how far `destination` has stored its link; `gap` asks to send from there."""
+    """To a partition: how far `destination` has stored its link; `gap` asks to send from there. A
+    new owner asks with its epoch as `question`, until it is answered."""
 
     destination: int
     mark: EntryId
+    lineage: int = 0
     gap: bool = False
+    question: int = 0
 
 
 class WatchRequest(_Letter, frozen=True, tag="watch"):

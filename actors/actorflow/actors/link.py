@@ -28,6 +28,10 @@ LINK_BATCH_BYTES = 256 * 1024
 """Payload bytes in one batch of a link, one oversized entry aside."""
 
 
+RETAINED_ENTRIES = 10_000
+"""Acknowledged entries that a link keeps at most, however new they are."""
+
+
 START = EntryId(0, 0)
 """Before the first entry of a link."""
 
@@ -39,6 +43,7 @@ class Verdict(StrEnum):
     DUPLICATE = "duplicate"
     GAP = "gap"
     ROLLED_BACK = "rolled_back"  # accept, and raise an alarm: the sender's store lost its tail
+    SKIPPED = "skipped"  # accept, and raise an alarm: what came before is kept nowhere
 
 
 def judge(entry: LinkEntry, mark: LinkMark) -> Verdict:
@@ -57,86 +62,120 @@ class Outgoing:
     """The sender's side of one link. Pure bookkeeping: says what to send and what to forget.
 
     At most one batch is under way. Acknowledged entries are kept for a while, so that a receiver
-    whose store lost its tail can be filled up again.
+    whose store lost its tail can be filled up again. After a recovery nobody knows what the
+    receiver has: the newest entry is sent, and the answer tells.
+
+    `skip` is set while the receiver misses entries that are kept nowhere: the mark after which it
+    may take whatever comes next.
     """
 
-    __slots__ = ("_acks", "_entries", "_sent", "acked", "destination", "in_flight", "last")
+    __slots__ = (
+        "_acks",
+        "_kept",
+        "_lineages",
+        "_sent",
+        "_waiting",
+        "acked",
+        "destination",
+        "skip",
+    )
 
     def __init__(self, destination: int, stored: Iterable[LinkEntry] = ()) -> None:
         self.destination = destination
-        self._entries = deque(stored)
-        self.acked = START
-        self._sent = START
+        self._kept = deque(stored)  # probably acknowledged
+        self._sent: deque[LinkEntry] = deque()  # under way
+        self._waiting: deque[LinkEntry] = deque()
+        self._lineages = {entry.id.epoch: entry.lineage for entry in self._kept}
         self._acks: deque[tuple[float, EntryId]] = deque()
-        self.in_flight = False
-        self.last = self._entries[-1].id if self._entries else START
+        self.acked = START
+        self.skip: LinkMark | None = None
+        if self._kept:
+            self._waiting.append(self._kept.pop())
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether an answer is to come."""
+        return bool(self._sent)
 
     @property
     def pending_count(self) -> int:
-        """Entries that are not acknowledged."""
-        return sum(entry.id > self.acked for entry in self._entries)
+        """Entries that are not acknowledged, as far as is known."""
+        return len(self._sent) + len(self._waiting)
 
     def committed(self, entry: LinkEntry) -> None:
         """An entry is durable and may be sent."""
-        self._entries.append(entry)
+        self._waiting.append(entry)
+        self._lineages[entry.id.epoch] = entry.lineage
 
     def next_batch(self) -> list[LinkEntry]:
         """Return what to send now, marked as under way; empty when there is nothing to do."""
-        if self.in_flight:
-            return []
         batch: list[LinkEntry] = []
+        if self._sent:
+            return batch
         size_bytes = 0
-        for entry in self._entries:
-            if entry.id <= self._sent:
-                continue
-            size_bytes += len(entry.payload)
-            if batch and (len(batch) >= LINK_BATCH_ENTRIES or size_bytes > LINK_BATCH_BYTES):
+        while self._waiting and len(batch) < LINK_BATCH_ENTRIES:
+            size_bytes += len(self._waiting[0].payload)
+            if batch and size_bytes > LINK_BATCH_BYTES:
                 break
-            batch.append(entry)
-        if batch:
-            self._sent = batch[-1].id
-            self.in_flight = True
+            batch.append(self._waiting.popleft())
+        self._sent.extend(batch)
         return batch
 
-    def acknowledge(self, mark: EntryId, now_s: float) -> None:
+    def acknowledge(self, mark: EntryId, lineage: int, now_s: float) -> None:
         """The receiver has stored everything up to `mark`."""
+        mark = self._known(mark, lineage)
+        for entries in (self._sent, self._waiting):
+            while entries and entries[0].id <= mark:
+                self._kept.append(entries.popleft())
         if mark > self.acked:
             self.acked = mark
             self._acks.append((now_s, mark))
-        if self.acked >= self._sent:
-            self._sent = self.acked
-            self.in_flight = False
+            self.skip = None
 
-    def rewind(self, mark: EntryId) -> bool:
-        """The receiver misses what follows `mark`: send again from there.
-
-        Returns: False when that is no longer kept: a gap that only people can judge.
-        """
-        self._sent = mark
-        self.in_flight = False
-        following = next((entry for entry in self._entries if entry.id > mark), None)
-        return following is None or following.prev <= mark
+    def rewind(self, mark: EntryId, lineage: int) -> None:
+        """The receiver misses what follows `mark`: send again from there."""
+        start = self._known(mark, lineage)
+        self.send_again()
+        while self._kept and self._kept[-1].id > start:
+            self._waiting.appendleft(self._kept.pop())
+        while self._acks and self._acks[-1][1] > start:
+            self._acks.pop()
+        self.acked = min(self.acked, start)
+        while self._waiting and self._waiting[0].id <= start:
+            self._kept.append(self._waiting.popleft())
+        is_cut = bool(self._waiting) and self._waiting[0].prev > start
+        self.skip = LinkMark(self.destination, mark, lineage) if is_cut else None
 
     def send_again(self) -> None:
         """No answer came: send everything that is not acknowledged once more."""
-        self._sent = self.acked
-        self.in_flight = False
+        self._waiting.extendleft(reversed(self._sent))
+        self._sent.clear()
 
     def expire(self, before_s: float) -> EntryId | None:
-        """Forget entries that were acknowledged before a time, the newest one excepted.
+        """Forget entries that were acknowledged before a time, or are too many; the newest one of
+        the link stays: its id is the predecessor that the next one must name.
 
         Returns: the last one forgotten, if any.
         """
-        expired: EntryId | None = None
+        expired = START
         while self._acks and self._acks[0][0] <= before_s:
             expired = self._acks.popleft()[1]
-        if expired is None:
-            return None
-        # The newest entry stays: its id is the predecessor that the next one must name.
+        kept = self._kept
+        spare = len(kept) if self._sent or self._waiting else len(kept) - 1
         forgotten: EntryId | None = None
-        while len(self._entries) > 1 and self._entries[0].id <= expired:
-            forgotten = self._entries.popleft().id
+        while spare > 0 and (
+            kept[0].id <= expired or (spare > RETAINED_ENTRIES and kept[0].id <= self.acked)
+        ):
+            forgotten = kept.popleft().id
+            spare -= 1
         return forgotten
+
+    def _known(self, mark: EntryId, lineage: int) -> EntryId:
+        """Return the mark as a place among the entries kept here: one from a life of this
+        partition that its store has lost counts as the start of the epoch."""
+        if self._lineages.get(mark.epoch, lineage) != lineage:
+            return EntryId(mark.epoch, 0)
+        return mark
 
 
 class Incoming:
@@ -148,20 +187,27 @@ class Incoming:
         self.mark = mark
         self.durable = mark
 
-    def accept(self, entries: Iterable[LinkEntry]) -> tuple[list[LinkEntry], Verdict]:
-        """Return the entries to take, in order, and the verdict on the first that was not.
+    def accept(
+        self, entries: Iterable[LinkEntry], skip: tuple[EntryId, int] | None = None
+    ) -> tuple[list[LinkEntry], Verdict]:
+        """Return the entries to take, in order, and what was most remarkable about them.
 
-        ACCEPT means that all were taken or known; GAP asks the sender to rewind to `durable`.
+        ACCEPT means that all were taken or known; GAP asks the sender to rewind to `mark`.
+
+        Args:
+            skip: the sender keeps nothing between this mark and the first entry.
         """
         taken: list[LinkEntry] = []
         worst = Verdict.ACCEPT
         for entry in entries:
             verdict = judge(entry, self.mark)
             if verdict is Verdict.GAP:
-                return taken, verdict
+                if taken or skip != (self.mark.id, self.mark.lineage):
+                    return taken, verdict
+                verdict = Verdict.SKIPPED
             if verdict is Verdict.DUPLICATE:
                 continue
-            if verdict is Verdict.ROLLED_BACK:
+            if verdict is not Verdict.ACCEPT:
                 worst = verdict
             taken.append(entry)
             self.mark = LinkMark(self.mark.source, entry.id, entry.lineage)

@@ -46,6 +46,8 @@ class Links:
         self._tails: dict[int, EntryId] = {}
         self._sent_at_s: dict[int, float] = {}
         self._trims: dict[int, EntryId] = {}
+        self._unheard: set[int] = set()
+        self._asked_at_s = 0.0
         self._epoch = 0
         self._lineage = 0
 
@@ -63,6 +65,20 @@ class Links:
             self._flush(destination)
         self._incoming = {mark.source: Incoming(mark) for mark in recovery.marks}
 
+    def announce(self) -> None:
+        """Tell all other partitions how far this one has their messages, until each has answered:
+        there is a new owner, and its store may have lost what was acknowledged."""
+        self._unheard = set(range(self._env.partition_count)) - {self._partition}
+        self._ask()
+
+    def _ask(self) -> None:
+        self._asked_at_s = self._env.loop.time()
+        for source in sorted(self._unheard):
+            known = self._incoming.get(source)
+            mark = known.mark if known is not None else LinkMark(source, START, 0)
+            ask = LinkAck(self._partition, mark.id, mark.lineage, gap=True, question=self._epoch)
+            self._post(source, ask)
+
     def clear(self) -> None:
         """Forget everything: the partition is not ours any more."""
         self._outgoing.clear()
@@ -70,6 +86,7 @@ class Links:
         self._tails.clear()
         self._sent_at_s.clear()
         self._trims.clear()
+        self._unheard.clear()
 
     @property
     def has_trims(self) -> bool:
@@ -117,24 +134,29 @@ class Links:
         for mark in batch.marks.values():
             incoming = self._incoming[mark.source]
             incoming.durable = mark
-            self._answer(mark.source, mark.id, gap=False)
+            self._answer(mark, gap=False)
 
     def _flush(self, destination: int) -> None:
-        entries = self._outgoing[destination].next_batch()
+        link = self._outgoing[destination]
+        entries = link.next_batch()
         if entries:
             self._sent_at_s[destination] = self._env.loop.time()
-            letter = LinkBatch(self._partition, tuple(entries))
-            self._post(destination, letter)
+            skip = (link.skip.id, link.skip.lineage) if link.skip is not None else None
+            self._post(destination, LinkBatch(self._partition, tuple(entries), skip))
 
     def acknowledged(self, letter: LinkAck) -> None:
         """A receiver has stored entries, or misses some."""
+        if letter.question:
+            echo = LinkBatch(self._partition, (), echo=letter.question)
+            self._post(letter.destination, echo)
         link = self._outgoing.get(letter.destination)
         if link is None:
             return
-        if not letter.gap:
-            link.acknowledge(letter.mark, self._env.loop.time())
-        elif not link.rewind(letter.mark):
-            self._alarm("link_gap", letter.destination)
+        if letter.gap:
+            self._env.counters.link_rewinds += 1
+            link.rewind(letter.mark, letter.lineage)
+        else:
+            link.acknowledge(letter.mark, letter.lineage, self._env.loop.time())
         self._flush(letter.destination)
 
     def tick(self) -> None:
@@ -142,33 +164,45 @@ class Links:
         now_s = self._env.loop.time()
         for destination, link in self._outgoing.items():
             if link.in_flight and now_s - self._sent_at_s[destination] > RESEND_S:
+                self._env.counters.link_resends += 1
                 link.send_again()
             if (expired := link.expire(now_s - RETENTION_S)) is not None:
                 self._trims[destination] = expired
                 self._wake()
             self._flush(destination)
+        if self._unheard and now_s - self._asked_at_s > RESEND_S:
+            self._ask()
 
     # ---- receiving -----------------------------------------------------------------------------
 
     def accept(self, letter: LinkBatch, batch: Batch) -> list[LinkEntry]:
         """Return the entries of a batch to take now; note in `batch` how far the link is then."""
+        if letter.echo:
+            if letter.echo == self._epoch:
+                self._unheard.discard(letter.source)
+            return []
         incoming = self._incoming.get(letter.source)
         if incoming is None:
             incoming = Incoming(LinkMark(letter.source, START, 0))
             self._incoming[letter.source] = incoming
-        taken, verdict = incoming.accept(letter.entries)
+        taken, verdict = incoming.accept(letter.entries, letter.skip)
         if taken:
             batch.marks[letter.source] = incoming.mark
         if verdict is Verdict.ROLLED_BACK:
             self._alarm("source_rolled_back", letter.source)
+        elif verdict is Verdict.SKIPPED:
+            self._alarm("link_gap", letter.source)
         if verdict is Verdict.GAP:
-            self._answer(letter.source, incoming.mark.id, gap=True)
-        elif not taken and incoming.durable == incoming.mark:
-            self._answer(letter.source, incoming.durable.id, gap=False)
+            self._env.counters.link_gaps += 1
+            self._answer(incoming.mark, gap=True)
+        elif not taken:
+            self._env.counters.link_duplicates += 1
+            if incoming.durable == incoming.mark:
+                self._answer(incoming.durable, gap=False)
         return taken
 
-    def _answer(self, source: int, mark: EntryId, *, gap: bool) -> None:
-        self._post(source, LinkAck(self._partition, mark, gap))
+    def _answer(self, mark: LinkMark, *, gap: bool) -> None:
+        self._post(mark.source, LinkAck(self._partition, mark.id, mark.lineage, gap))
 
     def _post(self, partition: int, letter: Letter) -> None:
         self._env.host.post(partition, letter)

@@ -84,6 +84,8 @@ class Partition:
         self._committer.start(acquired)
         self.state = PartitionState.OPEN
         self._links.open(acquired.lease, recovery)
+        if acquired.seq:
+            self._links.announce()
         self.widen_reminders(horizon_ms)
         self.add_reminders(recovery.reminders, last=True)
         for row in recovery.messages:
