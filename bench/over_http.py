@@ -36,9 +36,11 @@ async def http_hello(case: Case) -> Row:
 
 
 async def _over_http(scenario: str, mode: str, case: Case, targets: tuple[Target, ...]) -> Row:
-    async with _process(case, "echo", ["bench.http_echo"]) as (_, port):
+    async with _process(case, "echo", ["bench.http_echo"]) as (pid, port):
         await _load(case, port, "echo", seconds=0.3)
+        before = _cpu_s(pid)
         echo = await _load(case, port, "echo", seconds=max(0.3, case.seconds / 3))
+        echo_cpu_s = _cpu_s(pid) - before
     serve = [
         "actorflow.server",
         "serve",
@@ -53,11 +55,9 @@ async def _over_http(scenario: str, mode: str, case: Case, targets: tuple[Target
         serve += ["--durability", case.durability]
     async with _process(case, "serve", serve) as (pid, port):
         await _load(case, port, mode, seconds=0.3)
-        process = psutil.Process(pid)
-        before = process.cpu_times()
+        before = _cpu_s(pid)
         run = await _load(case, port, mode, seconds=case.seconds)
-        after = process.cpu_times()
-    cpu_s = after.user + after.system - before.user - before.system
+        cpu_s = _cpu_s(pid) - before
     ops = len(run["spent_s"])
     per_s = ops / run["wall_s"]
     requests = 2 if mode == "hello" else 1
@@ -77,9 +77,15 @@ async def _over_http(scenario: str, mode: str, case: Case, targets: tuple[Target
         floor={
             "per_s": round(echo_per_s, 1),
             "p50_ms": round(quantile(echo["spent_s"], 0.5) * 1e3 * requests, 3),
+            "cpu_us_per_op": round(echo_cpu_s / len(echo["spent_s"]) * 1e6 * requests, 1),
         },
         targets=targets,
     )
+
+
+def _cpu_s(pid: int) -> float:
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
 
 
 async def _load(case: Case, port: int, mode: str, *, seconds: float) -> dict[str, Any]:
