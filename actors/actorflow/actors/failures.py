@@ -20,13 +20,19 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
+DOUBLINGS_MAX = 30
+"""The pause between attempts doubles so many times at most: a float has an end."""
+
+
 class Verdict(NamedTuple):
-    """`answer` goes to the caller, if any. A parked message is kept and delivered no more."""
+    """`answer` goes to the caller, if any. A parked message is kept and delivered no more. A
+    reminder that is set aside rings again after the pause, and its actor goes on meanwhile."""
 
     answer: ActorflowError
     park: bool
     reason: str
     pause_s: float
+    aside: bool = False
 
 
 class TurnFailures:
@@ -60,8 +66,10 @@ class TurnFailures:
         )
         pause_s = 0.0
         if durable and not park:
-            pause_s = min(limits.retry_first_s * 2 ** (message.attempt - 1), limits.retry_max_s)
-        return Verdict(answer_of(error), park, reason, pause_s)
+            doublings = min(message.attempt - 1, DOUBLINGS_MAX)
+            pause_s = min(limits.retry_first_s * 2**doublings, limits.retry_max_s)
+        aside = message.reminder is not None and message.attempt >= limits.message_attempts
+        return Verdict(answer_of(error), park, reason, pause_s, aside)
 
     def broken(self, actor: ActorId, error: Exception) -> CorruptError:
         """Log that an actor cannot be activated, and return what its callers are told."""
@@ -88,6 +96,16 @@ class TurnFailures:
             else:
                 self._reload(activation)
 
+    def call_later(self, pause_s: float, callback: Callable[[], None]) -> None:
+        """Call back after a pause, unless everything is forgotten before."""
+
+        def resume() -> None:
+            self._pauses.discard(handle)
+            callback()
+
+        handle = self._env.loop.call_later(pause_s, resume)
+        self._pauses.add(handle)
+
     def stop(self) -> None:
         """Forget everything."""
         self._waiting.clear()
@@ -97,13 +115,7 @@ class TurnFailures:
 
     def _pause(self, activation: Activation, pause_s: float) -> None:
         activation.move(ActivationState.BACKOFF)
-
-        def resume() -> None:
-            self._pauses.discard(handle)
-            self._reload(activation)
-
-        handle = self._env.loop.call_later(pause_s, resume)
-        self._pauses.add(handle)
+        self.call_later(pause_s, lambda: self._reload(activation))
 
 
 async def own_cancellation_raised(turn: Awaitable[bytes]) -> bytes:

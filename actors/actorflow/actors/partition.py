@@ -423,9 +423,12 @@ class Partition:
         if verdict.park:
             self._park(message, verdict.reason)
             activation.last_seq = self._batch.seq
+        elif verdict.aside:
+            self._roster.failures.call_later(verdict.pause_s, lambda: self._roster.enqueue(message))
         elif message.id or message.reminder is not None:
             self._roster.put_back(activation, message)
-        self._roster.discard(activation, verdict.pause_s, self._committer.committed_seq)
+        pause_s = 0.0 if verdict.aside else verdict.pause_s
+        self._roster.discard(activation, pause_s, self._committer.committed_seq)
 
     def _park(self, message: Message, reason: str) -> None:
         self._env.counters.parked_messages += 1
