@@ -1,6 +1,7 @@
 """Servers for the tests of the Redis store: one of each kind a module, emptied for each test."""
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -15,6 +16,14 @@ def any_server(
 ) -> Iterator[Server]:
     """Redis, then Valkey."""
     with Server(request.param, tmp_path_factory.mktemp(request.param)) as server:
+        yield server
+
+
+@pytest.fixture(params=KINDS)
+def synced_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    """A server to kill. It syncs each write: with `everysec` it holds back what it acknowledged for
+    up to two seconds while a sync is under way, and loses that when it is killed."""
+    with Server(request.param, tmp_path, {"appendfsync": "always"}) as server:
         yield server
 
 

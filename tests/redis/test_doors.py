@@ -131,6 +131,7 @@ class TestSentinel:
                 store = RedisStore(url, partition_count=2, durability="replicated")
                 await store.open()
                 writer = Writer(store, 0)
+                await writer.write(3)  # now the replica has the lease as well
                 stop = asyncio.Event()
                 async with asyncio.TaskGroup() as group:
                     group.create_task(writer.write_until(stop, at_least=20))

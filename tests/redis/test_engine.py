@@ -51,7 +51,7 @@ async def test_chains_run_on_one_partition(any_server: Server, url: str) -> None
 
 
 async def test_what_waits_goes_on_after_a_restart_of_engine_and_server(
-    any_server: Server, url: str
+    synced_server: Server,
 ) -> None:
     gate = Registry()
 
@@ -61,25 +61,25 @@ async def test_what_waits_goes_on_after_a_restart_of_engine_and_server(
         await context.create_timer(0.05)
         return answer
 
-    async with WorkflowEngine(RedisStore(url, partition_count=1), gate) as engine:
+    async with WorkflowEngine(RedisStore(synced_server.url, partition_count=1), gate) as engine:
         instance = await engine.start("wait")
         await engine.wait_for_start(instance, timeout_s=10)
-    any_server.kill()
-    any_server.start()
+    synced_server.kill()
+    synced_server.start()
     clock = SystemClock()
-    async with WorkflowEngine(RedisStore(url), gate, clock=clock) as engine:
+    async with WorkflowEngine(RedisStore(synced_server.url), gate, clock=clock) as engine:
         await engine.raise_event(instance, "go", '"on"')
         ended = await engine.wait_for_completion(instance, timeout_s=10)
         assert ended.output == '"on"'
 
 
-async def test_engine_outlives_its_server(any_server: Server, url: str) -> None:
+async def test_engine_outlives_its_server(synced_server: Server) -> None:
     """P06 with one host: commits wait for Redis, and nobody starts anything again."""
-    async with WorkflowEngine(RedisStore(url, partition_count=1), app) as engine:
+    async with WorkflowEngine(RedisStore(synced_server.url, partition_count=1), app) as engine:
         ids = [await engine.start("chain", input="3") for _ in range(10)]
-        any_server.kill()
+        synced_server.kill()
         await asyncio.sleep(0.1)
-        await asyncio.to_thread(any_server.start)
+        await asyncio.to_thread(synced_server.start)
         for instance in ids:
             ended = await engine.wait_for_completion(instance, timeout_s=20)
             assert ended.status is Status.COMPLETED

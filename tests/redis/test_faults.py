@@ -102,19 +102,18 @@ async def test_r15_pause_reload_and_killed_clients(store: RedisStore, any_server
     assert answers_of(writers)[None] > 0
 
 
-async def test_r15_kill_and_restart_loses_nothing_acknowledged(
-    store: RedisStore, any_server: Server
-) -> None:
+async def test_r15_kill_and_restart_loses_nothing_acknowledged(synced_server: Server) -> None:
     """P06 at the level of the store: the same commit is sent until the server is back."""
+    store = await opened(synced_server.port)
     writers = [Writer(store, partition) for partition in range(4)]
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(writer.write_until(stop)) for writer in writers]
         for _ in range(2):
             await asyncio.sleep(0.1)
-            any_server.kill()
+            synced_server.kill()
             await asyncio.sleep(0.05)
-            await asyncio.to_thread(any_server.start)
+            await asyncio.to_thread(synced_server.start)
         await asyncio.sleep(0.1)
         stop.set()
         await asyncio.gather(*tasks)
@@ -122,6 +121,7 @@ async def test_r15_kill_and_restart_loses_nothing_acknowledged(
         await writer.check()
     answers = answers_of(writers)
     assert answers[None] + answers[False] > 0
+    await store.close()
 
 
 async def test_cancelled_commit_goes_on_and_harms_nobody(store: RedisStore) -> None:
