@@ -34,6 +34,9 @@ def _parse() -> argparse.Namespace:
     length.add_argument("--count", type=int, help="operations of each closed loop")
     parser.add_argument("--scale", type=float, default=1.0, help="shrinks sizes such as 10,000")
     parser.add_argument("--uvloop", action="store_true", help="use uvloop instead of asyncio")
+    parser.add_argument(
+        "--default-gc", action="store_true", help="Python's settings of the garbage collector"
+    )
     parser.add_argument("--repeat", type=int, default=1, help="runs of each case; the best counts")
     parser.add_argument("--directory", type=Path, help="where stores go; decides the disk")
     parser.add_argument("--json", type=Path, help="append the JSON lines to this file as well")
@@ -49,6 +52,7 @@ def _cases(chosen: argparse.Namespace, directory: Path) -> list[tuple[str, Case]
         count=chosen.count,
         scale=chosen.scale,
         uvloop=chosen.uvloop,
+        default_gc=chosen.default_gc,
     )
     clients = [int(number) for number in chosen.clients.split(",")]
     return [

@@ -32,7 +32,10 @@ WARM_UP_OPS = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One run. `scale` shrinks the sizes that scenarios name (10,000 timers), for tests."""
+    """One run. `scale` shrinks the sizes that scenarios name (10,000 timers), for tests.
+
+    `default_gc` keeps Python's settings of the garbage collector instead of the server's.
+    """
 
     directory: Path
     store: str = "sqlite"
@@ -42,6 +45,7 @@ class Case:
     count: int | None = None
     scale: float = 1.0
     uvloop: bool = False
+    default_gc: bool = False
 
     def new_store(self, name: str) -> PartitionStore:
         """Return a fresh store that is not open."""

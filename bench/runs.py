@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from actorflow.actors.collector import calm_collector
 from bench import machine, over_http, scenarios
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def run_case(name: str, case: Case) -> tuple[Row, dict[str, object]]:
 
         factory = uvloop.new_event_loop
     scenario, _ = SCENARIOS[name]
+    if not case.default_gc:
+        calm_collector()
     with (
         tempfile.TemporaryDirectory(dir=case.directory) as directory,
         asyncio.Runner(loop_factory=factory) as runner,

@@ -15,7 +15,13 @@ OVER_HTTP = [name for name in SCENARIOS if name.startswith("http-")]
 
 
 def tiny(directory: Path, **values: object) -> Case:
-    settings: dict[str, object] = {"clients": 2, "count": 4, "seconds": 0.1, "scale": 0.002}
+    settings: dict[str, object] = {
+        "clients": 2,
+        "count": 4,
+        "seconds": 0.1,
+        "scale": 0.002,
+        "default_gc": True,  # the settings are of the whole process
+    }
     return Case(directory=directory, **(settings | values))  # type: ignore[arg-type]  # by name
 
 

@@ -20,6 +20,7 @@ from typing import NoReturn
 import click
 import structlog
 
+from actorflow.actors.collector import calm_collector
 from actorflow.actors.errors import ActorflowError, CorruptError, StoreInUseError
 from actorflow.actors.ports import PartitionStore
 from actorflow.server.app import HttpServer
@@ -72,6 +73,7 @@ async def _serve(settings: Settings, registry: Registry | None) -> None:
             await server.start_up()
         except OSError as err:
             raise _port_error(err, settings) from err
+        calm_collector()
         try:
             with _ready_file(settings.ready_file, server.urls):
                 _announce(settings, registry, server.urls)
