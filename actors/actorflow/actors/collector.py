@@ -10,9 +10,9 @@ def calm_collector() -> None:
     """Let the collector look less often, and never again at what is in memory now.
 
     Live actors are many, live long and are let go without cycles, so that looking at all of them
-    finds nothing and stops the event loop: for 90 ms while 10,000 workflow instances start (measured
-    by `bench`; docs/adr/0004). Call it once, when everything is imported. It changes the whole
-    process: the server does it, a program that embeds the engine decides for itself.
+    finds nothing and stops the event loop: for 90 ms while 10,000 workflow instances start
+    (docs/adr/0004). Call it once, when everything is imported. It changes the whole process: the
+    server does it, a program that embeds the engine decides for itself.
     """
     gc.collect()
     gc.freeze()
