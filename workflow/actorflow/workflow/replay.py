@@ -102,6 +102,11 @@ class WorkflowRun:
         """Raised events that no wait has taken yet."""
         return len(self._pending.buffered_events())
 
+    @property
+    def open_ids(self) -> frozenset[int]:
+        """Ids of the actions that the code still waits for; cancelled timers are not among them."""
+        return frozenset(self._pending.open)
+
     def replay(self, history: Iterable[HistoryEvent]) -> None:
         """Rebuild the run from committed history, without effects. Only for a new run.
 

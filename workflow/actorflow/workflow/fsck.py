@@ -1,0 +1,357 @@
+"""Checks a store against the invariants, and repairs what can be repaired.
+
+Only the ports of the store are used, so that every store can be checked, also while hosts run: what
+was found about rows is looked at again, a few times, and counts only if it stays while the instance
+does not move.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from actorflow.actors.address import ActorId, partition_of
+from actorflow.actors.ports import Query
+from actorflow.workflow.errors import HistoryCorruptError, NonDeterminismError
+from actorflow.workflow.fsck_rows import Parked, Waiting, link_faults, not_arrived
+from actorflow.workflow.fsck_rules import Child, Examined, Finding, check_rows, examine
+from actorflow.workflow.limits import DEFAULT_LIMITS
+from actorflow.workflow.records import head_of
+from actorflow.workflow.replay import WorkflowRun
+from actorflow.workflow.requests import INSTANCE
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+
+    from actorflow.actors.ports import ActorRecord, PartitionStore, Recovery
+    from actorflow.workflow.offline import OfflineStore
+    from actorflow.workflow.registry import Registry
+
+HORIZON_MS = 2**53 - 1
+"""Later than any reminder."""
+
+PAGE = 500
+"""Instances in one search."""
+
+GROUP = 50
+"""Instances that are in memory with their logs at once."""
+
+LOOKS = 3
+"""How often a finding about rows must be seen while its instance does not move."""
+
+PAUSE_S = 0.5
+"""Pause between two looks at a store that hosts use."""
+
+FINDINGS_MAX = 10_000
+"""Findings that are kept; more are only counted."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What a check found. `suspects` are kept for a repair; notes are among the findings."""
+
+    findings: list[Finding] = field(default_factory=list)
+    suspects: list[str] = field(default_factory=list)
+    parked: list[Parked] = field(default_factory=list)
+    partitions: int = 0
+    instances: int = 0
+    open_instances: int = 0
+    events: int = 0
+    messages: int = 0
+    reminders: int = 0
+    on_links: int = 0
+    dropped: int = 0
+
+    @property
+    def faults(self) -> list[Finding]:
+        """The findings that are no notes."""
+        return [finding for finding in self.findings if not finding.is_note]
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.faults and not self.dropped
+
+    def add(self, findings: Iterable[Finding]) -> None:
+        """Keep findings, up to a bound."""
+        for finding in findings:
+            if len(self.findings) < FINDINGS_MAX:
+                self.findings.append(finding)
+            else:
+                self.dropped += 1
+
+
+class Fsck:
+    """One check of an open store.
+
+    Args:
+        registry: the program's code. With it timers are judged exactly, and an instance that would
+            stall because its code has changed is noted.
+        is_live: hosts may be running.
+        progress: called with the number of instances looked at so far.
+
+    Raises, all methods: StoreUnavailableError.
+    """
+
+    def __init__(
+        self,
+        store: PartitionStore,
+        partition_count: int,
+        *,
+        registry: Registry | None = None,
+        is_live: bool = True,
+        progress: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        self._store = store
+        self._count = partition_count
+        self._registry = registry
+        self._is_live = is_live
+        self._progress = progress
+
+    async def check(self) -> Report:
+        """Look at everything."""
+        report = Report(partitions=self._count)
+        waiting = await self._waiting(report)
+        report.parked = waiting.parked
+        report.messages = waiting.message_count
+        report.reminders = waiting.reminder_count
+        report.on_links = waiting.on_link_count
+        suspects: list[str] = []
+        seen_with_reminders: set[str] = set()
+        async for group in self._groups():
+            children = await self._children(group)
+            for seen in group:
+                report.instances += 1
+                report.open_instances += seen.is_open
+                report.events += seen.record.log_length
+                if seen.instance_id in waiting.numbers:
+                    seen_with_reminders.add(seen.instance_id)
+                found = self._row_findings(seen, waiting, children)
+                report.add(seen.findings)
+                if found:
+                    suspects.append(seen.instance_id)
+                elif any(finding.cure for finding in seen.findings):
+                    report.suspects.append(seen.instance_id)
+            self._progress(report.instances)
+        report.add(self._parked(waiting))
+        report.add(await self._orphans(waiting, set(waiting.numbers) - seen_with_reminders))
+        await self._confirm(suspects, report)
+        return report
+
+    # ---- reading -------------------------------------------------------------------------------
+
+    async def _waiting(self, report: Report | None) -> Waiting:
+        """Read all rows. Findings about them go to the report if there is one."""
+        waiting = Waiting()
+        recoveries: list[Recovery] = []
+        found: list[Finding] = []
+        for partition in range(self._count):
+            recovery = await self._store.recover(partition, horizon_ms=HORIZON_MS)
+            found += waiting.add_partition(partition, recovery)
+            # What matters from now on is the links alone.
+            recoveries.append(recovery._replace(messages=(), reminders=()))
+        marks = {
+            (destination, mark.source): mark
+            for destination, recovery in enumerate(recoveries)
+            for mark in recovery.marks
+        }
+        for source, recovery in enumerate(recoveries):
+            found += waiting.add_entries(not_arrived(source, recovery.outbox, marks))
+            if not self._is_live:  # the partitions were not read at one instant
+                for text in link_faults(source, recovery.outbox, marks, self._count):
+                    found.append(Finding("link", f"partition {source}", text))
+        if report is not None:
+            report.add(found)
+        return waiting
+
+    async def _groups(self) -> AsyncIterator[list[Examined]]:
+        after = ""
+        while True:
+            page = await self._store.find(Query(INSTANCE, PAGE, after=after))
+            for start in range(0, len(page), GROUP):
+                ids = [record.actor.key for record in page[start : start + GROUP]]
+                yield await self._examined(ids)
+            if len(page) < PAGE:
+                return
+            after = page[-1].actor.key
+
+    async def _examined(self, ids: Sequence[str]) -> list[Examined]:
+        records = await self._load([ActorId(INSTANCE, id_) for id_ in ids], with_log=True)
+        return [examine(record) for record in records if record is not None]
+
+    async def _load(self, actors: Sequence[ActorId], *, with_log: bool) -> list[ActorRecord | None]:
+        by_partition: dict[int, list[ActorId]] = defaultdict(list)
+        for actor in actors:
+            by_partition[partition_of(actor, self._count)].append(actor)
+        found: dict[ActorId, ActorRecord | None] = {}
+        for partition, mine in by_partition.items():
+            records = await self._store.load(partition, mine, with_log=with_log)
+            found.update(zip(mine, records, strict=True))
+        return [found[actor] for actor in actors]
+
+    async def _children(self, group: Iterable[Examined]) -> dict[str, Child | None]:
+        ids = {
+            child.instance_id
+            for seen in group
+            if seen.is_open and seen.state is not None
+            for child in seen.state.open_children.values()
+        }
+        ordered = sorted(ids)
+        records = await self._load([ActorId(INSTANCE, id_) for id_ in ordered], with_log=False)
+        return {id_: _child(record) for id_, record in zip(ordered, records, strict=True)}
+
+    # ---- judging -------------------------------------------------------------------------------
+
+    def _row_findings(
+        self, seen: Examined, waiting: Waiting, children: dict[str, Child | None]
+    ) -> list[Finding]:
+        """Apply the rules about rows; leave what they find out of `seen.findings`."""
+        open_ids = self._open_ids(seen)
+        own = len(seen.findings)
+        check_rows(seen, waiting, children, open_ids=open_ids)
+        found = seen.findings[own:]
+        del seen.findings[own:]
+        number = waiting.numbers.get(seen.instance_id, seen.record.number)
+        if number != seen.record.number:
+            text = f"reminders of actor number {number}, which is gone; it is {seen.record.number}"
+            found.append(Finding("reminder", seen.instance_id, text))
+        return found
+
+    def _open_ids(self, seen: Examined) -> frozenset[int] | None:
+        """Run the code over its history; return what it waits for, or None without the code."""
+        if self._registry is None or not seen.is_open or not seen.history:
+            return None
+        name = seen.state.name if seen.state is not None else ""
+        definition = self._registry.workflow_named(name)
+        if definition is None:
+            seen.add("code", f"workflow {name!r} is not in the program", is_note=True)
+            return None
+        run = WorkflowRun(definition, seen.instance_id, DEFAULT_LIMITS)
+        try:
+            run.replay(seen.history)
+        except NonDeterminismError as error:
+            seen.add("code", f"the code does not fit the history: {error}", is_note=True)
+            return None
+        else:
+            return run.open_ids
+        finally:
+            run.close()
+
+    @staticmethod
+    def _parked(waiting: Waiting) -> list[Finding]:
+        return [
+            Finding(
+                "parked",
+                row.target.key,
+                f"message {row.id} in partition {partition}, {row.method!r} for {row.target.type}: "
+                f"{row.parked}",
+                "with --unpark: deliver it once more",
+            )
+            for partition, row in waiting.parked
+        ]
+
+    async def _orphans(self, waiting: Waiting, keys: set[str]) -> list[Finding]:
+        """I13: reminders of actors that are gone. Those of new instances are not among them."""
+        found = []
+        actors = [ActorId(INSTANCE, key) for key in sorted(keys)]
+        for actor, record in zip(actors, await self._load(actors, with_log=False), strict=True):
+            if record is None or record.number != waiting.numbers[actor.key]:
+                names = ", ".join(waiting.reminders[actor.key])
+                found.append(Finding("orphan", actor.key, f"reminder {names} of a purged instance"))
+        for partition, due in waiting.others:
+            (other,) = await self._store.load(partition, [due.actor], with_log=False)
+            if other is None or other.number != due.number:
+                text = f"reminder {due.reminder.name} of {due.actor.type}, which is gone"
+                found.append(Finding("orphan", due.actor.key, text))
+        return found
+
+    # ---- looking again -------------------------------------------------------------------------
+
+    async def _confirm(self, suspects: list[str], report: Report) -> None:
+        """Keep the findings that stay while their instance does not move."""
+        seen_before: dict[str, tuple[ActorRecord, set[Finding]]] = {}
+        for look in range(LOOKS if self._is_live else 1):
+            if not suspects:
+                return
+            if look:
+                await asyncio.sleep(PAUSE_S)  # noqa: TID251 -- bounded by LOOKS
+            now = await self._look_again(suspects)
+            if look:
+                now = {
+                    key: (record, found & seen_before[key][1])
+                    for key, (record, found) in now.items()
+                    if record == seen_before[key][0] and found & seen_before[key][1]
+                }
+            suspects, seen_before = list(now), now
+        for key in suspects:
+            report.add(sorted(seen_before[key][1]))
+            report.suspects.append(key)
+
+    async def _look_again(self, ids: list[str]) -> dict[str, tuple[ActorRecord, set[Finding]]]:
+        """Return the findings about rows; the records are the same before and after the rows were
+        read."""
+        before: dict[str, ActorRecord] = {}
+        for start in range(0, len(ids), GROUP):
+            for seen in await self._examined(ids[start : start + GROUP]):
+                before[seen.instance_id] = seen.record._replace(log=())
+        waiting = await self._waiting(None)
+        result = {}
+        for start in range(0, len(ids), GROUP):
+            group = await self._examined(ids[start : start + GROUP])
+            children = await self._children(group)
+            for seen in group:
+                found = set(self._row_findings(seen, waiting, children))
+                record = seen.record._replace(log=())
+                if found and before.get(seen.instance_id) == record:
+                    result[seen.instance_id] = (record, found)
+        return result
+
+    # ---- repair --------------------------------------------------------------------------------
+
+    async def repair(
+        self, report: Report, owned: OfflineStore, *, unpark: bool = False
+    ) -> list[Finding]:
+        """Commit the cures of what was found; return the findings that were treated.
+
+        Raises:
+            FencedOutError: a host started meanwhile.
+        """
+        waiting = await self._waiting(None)
+        treated: list[Finding] = []
+        for start in range(0, len(report.suspects), GROUP):
+            group = await self._examined(report.suspects[start : start + GROUP])
+            children = await self._children(group)
+            for seen in group:
+                check_rows(seen, waiting, children, open_ids=self._open_ids(seen))
+                await _write(seen, owned)
+                treated += [finding for finding in seen.findings if finding.cure]
+        for parked in report.parked if unpark else ():
+            await _unpark(parked, owned)
+            treated.append(Finding("parked", parked.row.target.key, parked.row.parked, "delivered"))
+        return treated
+
+
+def _child(record: ActorRecord | None) -> Child | None:
+    if record is None or record.summary is None:
+        return None
+    try:
+        return Child(record, head_of(record))
+    except HistoryCorruptError:
+        return None
+
+
+async def _write(seen: Examined, owned: OfflineStore) -> None:
+    cure = seen.cure
+    if cure.writes():
+        await owned.commit(owned.partition_of(cure.actor), actors=(cure.to_write(),))
+    for message in cure.sends or ():
+        partition = owned.partition_of(message.target)
+        message.id = owned.next_message_id(partition)
+        await owned.commit(partition, put_messages=(message.to_row(),))
+
+
+async def _unpark(parked: Parked, owned: OfflineStore) -> None:
+    row = parked.row._replace(id=owned.next_message_id(parked.partition), parked="")
+    await owned.commit(parked.partition, put_messages=(row,), delete_messages=(parked.row.id,))
