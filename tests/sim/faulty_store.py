@@ -82,7 +82,8 @@ class Audit:
 class FaultyStore:
     """Wraps any `PartitionStore`. Faults can be changed while it runs: set `faults`.
 
-    `on_applied` is called after each commit that was applied, before the caller knows.
+    `on_applied` is called after each commit that was applied, before the caller knows. What it
+    raises is no business of the engine: it is raised by `settle`.
     """
 
     def __init__(self, inner: PartitionStore, seed: int, faults: Faults = NO_FAULTS) -> None:
@@ -94,6 +95,7 @@ class FaultyStore:
         self.audit = Audit()
         self.on_applied: Callable[[], None] | None = None
         self.keep_snapshots = False
+        self._violation: AssertionError | None = None
 
     async def open(self) -> None:
         await self._inner.open()
@@ -102,9 +104,11 @@ class FaultyStore:
         """Keep the inner store open: it outlives its hosts."""
 
     async def settle(self) -> None:
-        """Wait for requests that are still on their way."""
+        """Wait for requests that are still on their way; raise the first violation there was."""
         while self._late:
             await asyncio.wait(set(self._late))
+        if self._violation is not None:
+            raise self._violation
 
     def roll_back(self, commits: int) -> None:
         """Lose the newest commits, as a store does after a fail-over that lost its tail.
@@ -166,8 +170,11 @@ class FaultyStore:
                 Applied(lease.partition, commit.seq, lease.epoch, lease.token, commit.commit_id)
             )
             self._remember()
-            if self.on_applied is not None:
-                self.on_applied()
+            if self.on_applied is not None and self._violation is None:
+                try:
+                    self.on_applied()
+                except AssertionError as error:
+                    self._violation = error
         return result
 
     async def _apply_late(self, commit: Commit) -> None:
