@@ -9,7 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from actorflow.actors.errors import StoreUnavailableError
-from actorflow.actors.store.redis.errors import ErrorReply, refusal
+from actorflow.actors.store.redis.errors import ErrorReply, refusal, unanswered
 from actorflow.actors.store.redis.script import pack
 from actorflow.actors.store.redis.wire import Address, Wire
 
@@ -79,7 +79,8 @@ class RedisClient:
         timeout_s = self._timeout_s + wait_ms / 1e3
         reply, reached = await self._run(slot, script, request, 2, lane, timeout_s)
         if isinstance(reached, ErrorReply):
-            raise refusal(reached, "WAIT")
+            # The script did run: a primary that is demoted frees who waits for its replicas.
+            raise unanswered("WAIT", str(reached))
         if reached < replicas:
             raise StoreUnavailableError(
                 f"{reached} of {replicas} replicas answered within {wait_ms} ms", written=None

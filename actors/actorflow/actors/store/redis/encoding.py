@@ -180,6 +180,8 @@ def _add_write(args: list[Argument], write: ActorWrite, type_index: int, seq: in
     summary = write.summary
     if summary is not None:
         phase = "=" + summary.phase
+        if write.create:
+            pairs += ("p", summary.phase)
         pairs += ("u", encode_summary(summary))
     for name, value in write.put_fields:
         pairs += ("f" + name, value)

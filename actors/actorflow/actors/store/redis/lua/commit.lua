@@ -160,9 +160,15 @@ end
 local function reindex(j, head, kind)
   local state, index = KEYS[SHARED + types + 2 * j - 1], KEYS[SHARED + type_of[j]]
   local key = string.sub(state, ARGV[prefix + type_of[j]] + 1)
-  if kind == 'c' then redis.call('ZADD', index, 0, 'k' .. key) end
-  if ARGV[head + 3] == '' then return end
+  if ARGV[head + 3] == '' then -- created without a summary
+    redis.call('ZADD', index, 0, 'k' .. key)
+    return
+  end
   local phase = string.sub(ARGV[head + 3], 2)
+  if kind == 'c' then -- its phase is among the pairs
+    redis.call('ZADD', index, 0, 'k' .. key, 0, phase_member(phase, key))
+    return
+  end
   if phase == phase_before[j] then return end
   if phase_before[j] then redis.call('ZREM', index, phase_member(phase_before[j], key)) end
   redis.call('ZADD', index, 0, phase_member(phase, key))
