@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from actorflow.server.cli import cli
 from actorflow.server.cli_client import Exit
-from actorflow.server.cli_show import CELL_MAX_CHARS
+from actorflow.server.cli_show import CELL_MAX_CHARS, duration
 
 ITEM = {
     "instanceID": "order-1",
@@ -365,3 +365,22 @@ def test_an_id_that_would_change_the_path_is_not_sent(
 ) -> None:
     assert run("purge", instance_id).exit_code == Exit.USAGE
     assert server.seen == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-1.0, "0 ms"),
+        (0.0, "0 ms"),
+        (0.000_051, "0.05 ms"),
+        (0.006_61, "6.61 ms"),
+        (0.999_999, "999.99 ms"),
+        (1.0, "1 s"),
+        (59.99, "59.9 s"),
+        (60.0, "1 min"),
+        (3_661.0, "1 h 1 min"),
+        (3 * 86_400.0 + 7_300, "3 d 2 h"),
+    ],
+)
+def test_durations_are_for_people(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

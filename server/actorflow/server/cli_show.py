@@ -182,6 +182,18 @@ def age(at: str | None, now_s: float) -> str:
     )
 
 
+def duration(seconds: float) -> str:
+    """Return a length of time in its two largest units, such as `6.5 ms`, `12 s` or `3 d 2 h`."""
+    if seconds < 1:
+        return f"{max(0, int(seconds * 100_000)) / 100:g} ms"
+    if seconds < 60:
+        return f"{int(seconds * 10) / 10:g} s"
+    first = next(index for index, (unit, _) in enumerate(_AGES) if seconds >= unit)
+    (unit, name), (smaller, smaller_name) = _AGES[first : first + 2]
+    rest = int(seconds % unit // smaller)
+    return f"{int(seconds // unit)} {name}" + (f" {rest} {smaller_name}" if rest else "")
+
+
 @contextlib.contextmanager
 def progress(text: str) -> Iterator[Callable[[str], None]]:
     """Show a spinner on stderr while something takes long; silent unless that is a terminal.
@@ -205,7 +217,7 @@ def _status_style(column: int, cell: str) -> str:
 
 
 def _took(item: dict[str, Any]) -> str:
-    return f"{_seconds(item.get('completedAt')) - _seconds(item.get('createdAt')):.3g} s"
+    return duration(_seconds(item.get("completedAt")) - _seconds(item.get("createdAt")))
 
 
 def _with_age(at: str | None, now_s: float) -> str:
