@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from actorflow.actors.address import ActorId
+from actorflow.actors.asking import ask
 from actorflow.actors.door import PartitionState
-from actorflow.actors.errors import FencedOutError, StoreUnavailableError
+from actorflow.actors.errors import (
+    ContentionError,
+    FencedOutError,
+    NotOwnerError,
+    OverloadedError,
+    StoppingError,
+    StoreUnavailableError,
+    UnavailableError,
+)
 from actorflow.actors.exchange import Exchange
-from actorflow.actors.letters import NoticeLetter, Offer
+from actorflow.actors.letters import NoticeLetter, Offer, WatchRequest
+from actorflow.actors.message import Message
 from actorflow.actors.placement import Placement
 from actorflow.actors.ports import Summary
 
@@ -33,6 +44,35 @@ class Cluster(NamedTuple):
     transport: Transport
     membership: Membership
     info: bytes = b""
+
+
+PLACEMENT = 2
+"""Index of the placement among the tasks of a host."""
+
+CUT_OFF_S = 5.0
+"""A host whose heartbeats fail for this long is no longer healthy."""
+
+MOVED_PAUSE_S = 0.02
+"""Pause before a call is tried again that met a partition on its way; doubles up to
+`MOVED_PAUSE_MAX_S`."""
+
+MOVED_PAUSE_MAX_S = 0.5
+
+REPEAT_S = 2.0
+"""A repeatable call is sent again after this silence, and then after twice as long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteCall:
+    """A call to an actor that may live on another host. See `letters.Call`."""
+
+    actor: ActorId = field(kw_only=False)
+    method: str = field(kw_only=False)
+    payload: bytes = field(kw_only=False)
+    sender: ActorId | None = None
+    chain: tuple[ActorId, ...] = ()
+    durable: bool = False
+    repeatable: bool = False
 
 
 class ClusterHost:
@@ -80,25 +120,79 @@ class ClusterHost:
         ]
 
     async def leave(self) -> None:
-        """Say goodbye; the partitions have been given up."""
+        """Give up all partitions and say goodbye."""
+        self._tasks[PLACEMENT].cancel()
+        await self.placement.stop(NotOwnerError("the host stops, its partitions move; retry"))
         try:
-            await self.exchange.flush()
             await self._cluster.membership.leave(self._host_id)
+            await self.exchange.flush()
             await self._cluster.transport.close()
         except StoreUnavailableError as error:
             _log.warning("left without a word", extra={"cause": str(error)})
 
-    def stop_moving(self) -> None:
-        """Take and hand over no more: the host stops."""
-        for task in self._tasks[2:3]:
-            task.cancel()
+    def left(self, index: int) -> None:
+        """A partition is no longer ours: its watchers have to hear from its new owner."""
+        self._cluster.transport.unsubscribe(index)
+        for actor, watches in list(self._env.watched.items()):
+            if self._env.partition_of(actor) == index:
+                for watch in list(watches):
+                    watch.ask()
+
+    def ask_for_notices(self, actor: ActorId) -> None:
+        """Let the owner of an actor elsewhere tell this host of changes, for some seconds."""
+        partition = self._partitions[self._env.partition_of(actor)]
+        if partition.state is not PartitionState.OPEN:
+            self.exchange.post(partition.index, WatchRequest(actor, self._host_id))
+
+    def problems(self) -> list[str]:
+        """Return why this host is cut off; empty when it is not."""
+        silent_s = self._env.loop.time() - self.placement.heard_at_s
+        if silent_s < CUT_OFF_S:
+            return []
+        return [f"no heartbeat has reached the store for {silent_s:.0f} s"]
+
+    async def call(self, partition: Partition, call: RemoteCall, wait_s: float) -> bytes:
+        """Call an actor on whichever host owns it. What was certainly not done, since the partition
+        was on its way, is tried again; what may have been done, only if it is repeatable.
+
+        Raises: as `ActorSystem.call`.
+        """
+        deadline_s = self._env.loop.time() + wait_s
+        pause_s = MOVED_PAUSE_S
+        while True:
+            left_s = deadline_s - self._env.loop.time()
+            try:
+                return await self._call_once(partition, call, left_s)
+            except (StoreUnavailableError, OverloadedError):
+                raise
+            except (ContentionError, UnavailableError) as error:
+                unsure = isinstance(error, UnavailableError) and not isinstance(
+                    error, StoppingError
+                )
+                if (unsure and not call.repeatable) or left_s < 2 * pause_s:
+                    raise
+            await asyncio.sleep(pause_s * (0.5 + self._env.ids.jitter()))  # noqa: TID251 -- back-off
+            pause_s = min(2 * pause_s, MOVED_PAUSE_MAX_S)
+
+    async def _call_once(self, partition: Partition, call: RemoteCall, wait_s: float) -> bytes:
+        message = Message(
+            call.actor, call.method, call.payload, sender=call.sender, chain=call.chain
+        )
+        if partition.state is PartitionState.OPEN:
+            return await ask(partition.accept if call.durable else partition.admit, message, wait_s)
+        return await self.exchange.call(
+            partition.index,
+            message,
+            durable=call.durable,
+            timeout_s=wait_s,
+            repeat_s=REPEAT_S if call.repeatable else wait_s,
+        )
 
     async def _keep_leases(self) -> None:
         while True:
             await asyncio.sleep(self._ttl_ms / 3_000)  # noqa: TID251 -- the rhythm of renewals
-            for partition in self._partitions:
-                if partition.state is not PartitionState.CLOSED:
-                    await self._renew(partition)
+            mine = [p for p in self._partitions if p.state is not PartitionState.CLOSED]
+            await asyncio.gather(*map(self._renew, mine))
 
     async def _renew(self, partition: Partition) -> None:
         life = partition.life

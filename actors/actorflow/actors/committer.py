@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from actorflow.actors.errors import (
     ActorflowError,
+    ContentionError,
     FencedOutError,
     InvariantError,
     StoreUnavailableError,
+    UnavailableError,
 )
 from actorflow.actors.ports import Commit, CommitResult, Lease
 
@@ -62,9 +64,15 @@ class Committer:
         self._resending = False
         self.trouble = ""
 
-    def stop(self) -> None:
-        """End the ownership; an answer that is still to come is ignored."""
+    def stop(self, error: ActorflowError) -> None:
+        """End the ownership; an answer that is still to come is ignored. Whoever waits for the
+        commit in flight is told that nobody knows about it."""
         self._life += 1
+        batch, self.in_flight = self.in_flight, None
+        if batch is not None:
+            if isinstance(error, ContentionError):
+                error = UnavailableError(f"{error}; whether the call took effect is unknown")
+            batch.refuse_all(error)
 
     def submit(self, batch: Batch) -> None:
         """Commit a closed batch. The previous one has been released."""
@@ -84,7 +92,7 @@ class Committer:
             return
         if life != self._life or result is None:
             return
-        self._resending = False
+        was_silent, self._resending = self._resending, False
         self.trouble = ""
         counters = self._env.counters
         match result:
@@ -96,11 +104,12 @@ class Committer:
                 self._released(batch)
             case CommitResult.FENCED | CommitResult.SEQ:
                 counters.commits_fenced += 1
-                self._lost(
-                    FencedOutError(
-                        f"partition {self._partition} was taken by another owner ({result}); retry"
-                    )
+                fenced = FencedOutError(
+                    f"partition {self._partition} was taken by another owner ({result}); retry"
                 )
+                if not was_silent:
+                    batch.refuse_all(fenced)  # it was certainly not applied
+                self._lost(fenced)
             case CommitResult.BAD:
                 _log.critical("commit refused as malformed", extra={"commit": commit.commit_id})
                 self._lost(InvariantError(f"the store refused commit {commit.commit_id} as BAD"))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from actorflow.actors.address import ActorId
+from actorflow.actors.door import PartitionState
 from actorflow.actors.errors import ActorflowError, StoreUnavailableError, UnavailableError
 from actorflow.actors.letters import (
     Answer,
@@ -66,10 +67,12 @@ class Exchange:
         self._transport = transport
         self._partitions = partitions
         self._ids = env.ids
+        self._partition_of = env.partition_of
         self._watched = env.watched
         self._deliver = deliver
         self._outbound: list[tuple[int | str, bytes]] = []
         self._work = asyncio.Event()
+        self._sending = asyncio.Lock()
         self._calls: dict[str, asyncio.Future[bytes]] = {}
         self._seen: OrderedDict[str, None] = OrderedDict()
 
@@ -81,17 +84,45 @@ class Exchange:
         self._work.set()
 
     async def call(
-        self, partition: int, message: Message, *, durable: bool, timeout_s: float
+        self,
+        partition: int,
+        message: Message,
+        *,
+        durable: bool,
+        timeout_s: float,
+        repeat_s: float,
     ) -> bytes:
         """Call an actor on whichever host owns its partition.
+
+        Args:
+            repeat_s: make the call again after this silence, and then after twice as long each
+                time. The first answer to any of them counts.
 
         Raises:
             UnavailableError: no answer in time; the outcome is unknown.
             ActorflowError: what the owner answered.
         """
-        call_id = self._ids.uuid()
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._calls[call_id] = answer
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[bytes] = loop.create_future()
+        deadline_s = loop.time() + timeout_s
+        made: list[str] = []
+        try:
+            while not answer.done() and (left_s := deadline_s - loop.time()) > 0:
+                made.append(self._ids.uuid())
+                self._calls[made[-1]] = answer
+                self._post_call(partition, made[-1], message, durable=durable)
+                await asyncio.wait((answer,), timeout=min(repeat_s, left_s))
+                repeat_s *= 2
+        finally:
+            for call_id in made:
+                del self._calls[call_id]
+        if answer.done():
+            return answer.result()
+        raise UnavailableError(
+            f"no answer from partition {partition} in {timeout_s:g} s; the outcome is unknown"
+        )
+
+    def _post_call(self, partition: int, call_id: str, message: Message, *, durable: bool) -> None:
         letter = Call(
             call_id,
             self._host,
@@ -99,29 +130,20 @@ class Exchange:
             message.method,
             message.payload,
             message.chain,
+            message.sender,
             durable,
         )
-        try:
-            self.post(partition, letter)
-            async with asyncio.timeout(timeout_s):
-                return await answer
-        except TimeoutError:
-            raise UnavailableError(
-                f"no answer from partition {partition} in {timeout_s:g} s; the outcome is unknown"
-            ) from None
-        finally:
-            del self._calls[call_id]
+        self.post(partition, letter)
 
     async def send_loop(self) -> None:
         """Runs until cancelled: sends what was posted, all that has collected at once."""
         while True:
             await self._work.wait()
             self._work.clear()
-            letters, self._outbound = self._outbound, []
             try:
-                await self._transport.send(letters)
+                await self.flush()
             except StoreUnavailableError as error:
-                _log.warning("letters lost", extra={"count": len(letters), "cause": str(error)})
+                _log.warning("letters lost", extra={"cause": str(error)})
                 await asyncio.sleep(RETRY_S)  # noqa: TID251 -- back-off
 
     # ---- receiving -----------------------------------------------------------------------------
@@ -152,6 +174,8 @@ class Exchange:
             self._deliver(letter)
 
     def _to_partition(self, partition: Partition, cursor: str, letter: Letter) -> None:
+        if partition.state is not PartitionState.OPEN:
+            return  # not read: the next owner finds it
         partition.read_up_to(cursor)
         match letter:
             case LinkBatch():
@@ -171,7 +195,8 @@ class Exchange:
         slot = _RemoteSlot(self, call)
         target = ActorId(*call.target)
         chain = tuple(ActorId(*actor) for actor in call.chain)
-        message = Message(target, call.method, call.payload, reply=slot, chain=chain)
+        sender = ActorId(*call.sender) if call.sender is not None else None
+        message = Message(target, call.method, call.payload, sender=sender, reply=slot, chain=chain)
         try:
             if call.durable:
                 partition.accept(message)
@@ -203,7 +228,14 @@ class Exchange:
         if known is None:
             known = _RemoteWatch(self, actor, host)
             watches.append(known)
+            known.notice(
+                None
+            )  # look once more: it may have changed while the request was under way
         known.extend()
+
+    def post_request(self, request: WatchRequest) -> None:
+        """Send a request for notices to the owner of its actor."""
+        self.post(self._partition_of(ActorId(*request.actor)), request)
 
     def forget_watch(self, actor: ActorId, watch: object) -> None:
         """A remote watch has run out."""
@@ -214,10 +246,11 @@ class Exchange:
                 del self._watched[actor]
 
     async def flush(self) -> None:
-        """Send what is left. Raises StoreUnavailableError."""
-        letters, self._outbound = self._outbound, []
-        if letters:
-            await self._transport.send(letters)
+        """Send all that was posted. Raises StoreUnavailableError."""
+        async with self._sending:
+            letters, self._outbound = self._outbound, []
+            if letters:
+                await self._transport.send(letters)
 
 
 class _RemoteWatch:
@@ -237,6 +270,13 @@ class _RemoteWatch:
             self._timer.cancel()
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(WATCH_S, self._exchange.forget_watch, self._actor, self)
+
+    def ask(self) -> None:
+        """The actor moves to another owner, who gets the request then."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._exchange.forget_watch(self._actor, self)
+        self._exchange.post_request(WatchRequest(self._actor, self.host))
 
     def notice(self, summary: Summary | None) -> None:
         """See `Watch.notice`."""

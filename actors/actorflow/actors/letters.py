@@ -17,8 +17,8 @@ class _Letter(msgspec.Struct, frozen=True, tag_field="k", omit_defaults=True, ar
 
 
 class Call(_Letter, frozen=True, tag="call"):
-    """To a partition: a call from a host that does not own it. `wait_ms` is what the caller still
-    waits; `durable` asks for an answer when the message is stored, not when its turn ended."""
+    """To a partition: a call from a host that does not own it. `chain` lists the actors that wait
+    for the answer; `durable` asks for it when the message is stored, not when its turn ended."""
 
     id: str
     reply_to: str
@@ -26,6 +26,7 @@ class Call(_Letter, frozen=True, tag="call"):
     method: str
     payload: bytes
     chain: tuple[tuple[str, str], ...] = ()
+    sender: tuple[str, str] | None = None
     durable: bool = False
 
 

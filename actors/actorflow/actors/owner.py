@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from actorflow.actors.door import PartitionState
 from actorflow.actors.errors import ActorflowError, StoreUnavailableError
 from actorflow.actors.ports import Held, Lease
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from actorflow.actors.environment import Environment
     from actorflow.actors.partition import Partition
 
@@ -16,6 +20,15 @@ _log = logging.getLogger(__name__)
 
 WINDOW_PAGE = 10_000
 """Reminders read from the store at once."""
+
+WINDOW_RETRY_S = 1.0
+"""Pause before the next window of reminders is asked for again."""
+
+ACQUIRE_RETRY_S = 0.1
+"""Pause before an acquisition is tried again."""
+
+ACQUIRE_RETRY_MAX_S = 5.0
+"""Longest such pause."""
 
 
 class Owner:
@@ -51,6 +64,30 @@ class Owner:
         self._owned(partition.index, recovery.cursor)
         return None
 
+    async def own(self, partition: Partition, *, ttl_ms: int) -> None:
+        """Take a partition as the only host: wait until a lease that was left behind ends. Raises
+        as `take`."""
+        while (held := await self.take(partition, ttl_ms=ttl_ms)) is not None:
+            _log.info("partition is held", extra={"owner": held.owner})
+            await asyncio.sleep(held.left_ms / 1_000 + ACQUIRE_RETRY_S)  # noqa: TID251 -- its end is known
+
+    async def own_again(
+        self, partition: Partition, *, ttl_ms: int, wanted: Callable[[], bool]
+    ) -> None:
+        """Take a partition that was lost, as the only host; try until it works."""
+        pause_s = ACQUIRE_RETRY_S
+        while wanted():
+            await asyncio.sleep(pause_s * (0.5 + self._ids.jitter()))  # noqa: TID251 -- back-off
+            try:
+                await self.own(partition, ttl_ms=ttl_ms)
+            except StoreUnavailableError as error:
+                _log.warning("partition not acquired; will retry", extra={"cause": str(error)})
+            except Exception:  # noqa: BLE001 -- the supervisor of partitions: none stays down for good
+                _log.critical("partition not acquired; will retry", exc_info=True)
+            else:
+                return
+            pause_s = min(2 * pause_s, ACQUIRE_RETRY_MAX_S)
+
     async def release_dead(self, partition: Partition, held: Held) -> None:
         """End the lease of an owner that is believed dead; if it lives, the fence stops it."""
         await self._store.release(Lease(partition.index, held.epoch, held.owner))
@@ -66,11 +103,16 @@ class Owner:
             _log.warning("lease not released; it ends by itself", extra={"cause": str(error)})
 
     async def widen_window(self, partition: Partition) -> None:
-        """Bring the next reminders from the store into memory.
+        """Bring the next reminders of an owned partition from the store into memory."""
+        while partition.state is not PartitionState.CLOSED:
+            try:
+                await self._widen(partition)
+            except StoreUnavailableError:
+                await asyncio.sleep(WINDOW_RETRY_S)  # noqa: TID251 -- back-off
+            else:
+                return
 
-        Raises:
-            StoreUnavailableError: some may be missing; do it again before the window ends.
-        """
+    async def _widen(self, partition: Partition) -> None:
         life, horizon_ms, limit = partition.life, self._horizon_ms(), WINDOW_PAGE
         from_ms = partition.widen_reminders(horizon_ms)
         while True:

@@ -108,6 +108,7 @@ class Partition:
         """Refuse calls from outside from now on; what was accepted goes on."""
         if self.state is PartitionState.OPEN:
             self.state = PartitionState.DRAINING
+            self._note_cursor()
 
     def is_quiet(self) -> bool:
         """Whether no turn runs or waits and everything is committed."""
@@ -123,11 +124,9 @@ class Partition:
         """Stop owning: drop all memory; whoever waits gets `error`. The store is not touched."""
         self.life += 1
         self.state = PartitionState.CLOSED
-        self._committer.stop()
+        self._committer.stop(error)
         self._reminders.clear()
-        for batch in (self._committer.in_flight, self._batch):
-            if batch is not None:
-                batch.refuse_all(error)
+        self._batch.refuse_all(error)
         self._roster.clear(error)
         self._links.clear()
         self._completed.clear()
@@ -218,9 +217,15 @@ class Partition:
             self._links.acknowledged(letter)
 
     def tick(self) -> None:
-        """About once a second: look after the links."""
+        """About once a second: look after the links, and after what was read without effect."""
         if self.state is not PartitionState.CLOSED:
             self._links.tick()
+            self._note_cursor()
+
+    def _note_cursor(self) -> None:
+        if self._batch.cursor and not self._batch.turns:
+            self._batch.turns = 1  # worth a commit
+            self._schedule_drain()
 
     def _remind(self, armed: Armed) -> None:
         self._env.counters.reminders_fired += 1

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from actorflow.actors.door import PartitionState
 from actorflow.actors.errors import NotOwnerError, StoreUnavailableError
@@ -18,11 +19,13 @@ from actorflow.actors.owner import host_of
 from actorflow.actors.rendezvous import wanted_owner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from actorflow.actors.environment import Host
+    from actorflow.actors.errors import ActorflowError
     from actorflow.actors.owner import Owner
     from actorflow.actors.partition import Partition
+    from actorflow.actors.ports import Held
     from actorflow.actors.transport import Member, Membership
 
 _log = logging.getLogger(__name__)
@@ -34,7 +37,7 @@ DEAD_AFTER_MS = 3_000
 """A host that was silent for this long counts as dead: its partitions may be taken early."""
 
 STABLE_S = 2.0
-"""Partitions change hosts only when the members have been the same for this long."""
+"""Partitions leave a living host only when the members have been the same for this long."""
 
 MOVES_AT_ONCE = 4
 """Partitions that one host takes or hands over at the same time."""
@@ -45,9 +48,24 @@ KEEP_S = 10.0
 DRAIN_S = 2.0
 """How long a hand-over waits for running turns."""
 
+DRAIN_POLL_S = 0.002
+"""Pause between looks whether a partition has drained."""
+
+
+class _Holder(NamedTuple):
+    """Who was found to own a partition that should be ours."""
+
+    host: str
+    since_s: float
+    until_s: float
+
 
 class Placement:
-    """Runs as one task of the host until it is cancelled. See the module docstring."""
+    """Keeps this host's share of the partitions, as one task until it is cancelled.
+
+    `moves` counts what it took and handed over. `heard_at_s` is the loop's time of the last
+    heartbeat that reached the store.
+    """
 
     def __init__(  # noqa: PLR0913 -- the parts it moves
         self,
@@ -68,80 +86,165 @@ class Placement:
         self._info = info
         self._ttl_ms = ttl_ms
         self._live: frozenset[str] = frozenset()
-        self._stable_since_s = -STABLE_S
-        self._moving: set[int] = set()
+        self._dead: frozenset[str] = frozenset()
+        self._stable_since_s = 0.0
+        self._moving: dict[int, asyncio.Task[None]] = {}
         self._taken_at_s: dict[int, float] = {}
+        self._holders: dict[int, _Holder] = {}
+        self._stopping = False
+        self.heard_at_s = 0.0
+        self.moves = 0
         self.members: Sequence[Member] = ()
 
     async def run(self) -> None:
         """Keep this host's share of the partitions."""
+        self.heard_at_s = self._now_s()
         while True:
             try:
-                self.look(await self._membership.beat(self._host_id, self._info()))
+                members = await self._membership.beat(self._host_id, self._info())
             except StoreUnavailableError as error:
                 _log.warning("heartbeat not sent", extra={"cause": str(error)})
+            else:
+                self.look(members)
             await asyncio.sleep(TICK_S)  # noqa: TID251 -- the rhythm of heartbeats
 
     def look(self, members: Sequence[Member]) -> None:
         """Decide what to take and what to hand over, given the members as the store sees them."""
         now_s = self._now_s()
+        live = frozenset(m.host for m in members if m.age_ms < DEAD_AFTER_MS)
+        if self._host_id not in live:
+            return  # the others do not see us: they will take what is ours
+        self.heard_at_s = now_s
         self.members = members
-        live = frozenset(m.host for m in members if m.age_ms < DEAD_AFTER_MS) | {self._host_id}
+        self._dead = frozenset(m.host for m in members) - live
         if live != self._live:
             self._live = live
-            self._stable_since_s = now_s if live - {self._host_id} else now_s - STABLE_S
+            self._stable_since_s = now_s
             _log.info("members changed", extra={"hosts": len(live)})
-        if now_s - self._stable_since_s < STABLE_S:
-            return
-        for partition in self._partitions:
-            if len(self._moving) >= MOVES_AT_ONCE:
-                return
-            if partition.index not in self._moving:
-                self._consider(partition, wanted_owner(partition.index, live), now_s)
+        self._move_some()
 
     def offered(self, partition: Partition) -> None:
         """Another host has just given this partition up for us."""
-        if partition.state is PartitionState.CLOSED and partition.index not in self._moving:
-            self._move(partition, self._take(partition))
+        self._holders.pop(partition.index, None)
+        if partition.state is PartitionState.CLOSED:
+            self._move(partition, partial(self._take, partition))
 
-    def _consider(self, partition: Partition, wanted: str | None, now_s: float) -> None:
-        mine = partition.state is not PartitionState.CLOSED
-        if wanted == self._host_id and not mine:
-            self._move(partition, self._take(partition))
-        elif mine and wanted is not None and wanted != self._host_id:
-            taken_at_s = self._taken_at_s.get(partition.index, -KEEP_S)
-            if now_s - taken_at_s >= KEEP_S:
-                self._move(partition, self._hand_over(partition, wanted))
+    async def stop(self, reason: ActorflowError) -> None:
+        """Take no more, and give up everything, each partition to whom it belongs then."""
+        self._stopping = True
+        takes = [
+            task
+            for index, task in self._moving.items()
+            if self._partitions[index].state is PartitionState.CLOSED
+        ]
+        for task in takes:
+            task.cancel()
+        await asyncio.gather(*self._moving.values(), return_exceptions=True)
+        heirs = self._live - {self._host_id}
+        gate = asyncio.Semaphore(MOVES_AT_ONCE)
 
-    def _move(self, partition: Partition, steps: Coroutine[object, object, None]) -> None:
-        self._moving.add(partition.index)
-        self._host.spawn(self._moved(partition, steps), f"move-{partition.index}")
+        async def leave(partition: Partition) -> None:
+            async with gate:
+                await self._give_up(partition, wanted_owner(partition.index, heirs), reason)
 
-    async def _moved(self, partition: Partition, steps: Coroutine[object, object, None]) -> None:
+        mine = [p for p in self._partitions if p.state is not PartitionState.CLOSED]
+        await asyncio.gather(*map(leave, mine))
+
+    # ---- what to move --------------------------------------------------------------------------
+
+    def _move_some(self) -> None:
+        """Begin as many moves as may run at once."""
+        now_s = self._now_s()
+        for partition, wanted in self._wanted():
+            if partition.index in self._moving:
+                continue
+            if len(self._moving) >= MOVES_AT_ONCE:
+                return
+            if partition.state is PartitionState.CLOSED:
+                if wanted == self._host_id and self._may_take(partition.index, now_s):
+                    self._move(partition, partial(self._take, partition))
+            elif wanted != self._host_id and self._may_hand_over(partition.index, now_s):
+                self._move(partition, partial(self._hand_over, partition, wanted))
+
+    def _wanted(self) -> Iterable[tuple[Partition, str]]:
+        for partition in self._partitions:
+            wanted = wanted_owner(partition.index, self._live)
+            if wanted is not None:
+                yield partition, wanted
+
+    def _may_take(self, index: int, now_s: float) -> bool:
+        """Whether to ask for a partition: not while a living host is known to hold it."""
+        holder = self._holders.get(index)
+        return holder is None or now_s >= holder.until_s or self._is_gone(holder, now_s)
+
+    def _is_gone(self, holder: _Holder, now_s: float) -> bool:
+        """Whether a holder is dead: silent for long, or never heard of for as long. One that we do
+        not know may have come just now."""
+        if holder.host in self._live:
+            return holder.host == self._host_id
+        return holder.host in self._dead or now_s - holder.since_s >= DEAD_AFTER_MS / 1_000
+
+    def _may_hand_over(self, index: int, now_s: float) -> bool:
+        taken_at_s = self._taken_at_s.get(index, now_s)
+        return now_s - self._stable_since_s >= STABLE_S and now_s - taken_at_s >= KEEP_S
+
+    # ---- moves ---------------------------------------------------------------------------------
+
+    def _move(self, partition: Partition, steps: Callable[[], Awaitable[None]]) -> None:
+        if self._stopping or partition.index in self._moving:
+            return
+        task = self._host.spawn(self._moved(partition, steps), f"move-{partition.index}")
+        self._moving[partition.index] = task
+
+    async def _moved(self, partition: Partition, steps: Callable[[], Awaitable[None]]) -> None:
         try:
-            await steps
+            await steps()
         except StoreUnavailableError as error:
             _log.warning("move not done", extra={"partition": partition.index, "cause": str(error)})
+            await asyncio.sleep(TICK_S)  # noqa: TID251 -- back-off
         finally:
-            self._moving.discard(partition.index)
+            self._moving.pop(partition.index, None)
+        self._move_some()
 
     async def _take(self, partition: Partition) -> None:
+        index = partition.index
         held = await self._owner.take(partition, ttl_ms=self._ttl_ms)
-        if held is not None and host_of(held.owner) not in self._live:
+        if held is not None and self._is_gone(self._note_holder(index, held), self._now_s()):
             await self._owner.release_dead(partition, held)
             held = await self._owner.take(partition, ttl_ms=self._ttl_ms)
-        if held is None:
-            self._taken_at_s[partition.index] = self._now_s()
-            _log.info("partition taken", extra={"partition": partition.index})
+        if held is not None:
+            self._note_holder(index, held)
+            return
+        self._holders.pop(index, None)
+        self._taken_at_s[index] = self._now_s()
+        self.moves += 1
+        _log.info("partition taken", extra={"partition": index})
+
+    def _note_holder(self, index: int, held: Held) -> _Holder:
+        now_s, host = self._now_s(), host_of(held.owner)
+        known = self._holders.get(index)
+        since_s = known.since_s if known is not None and known.host == host else now_s
+        holder = _Holder(host, since_s, now_s + held.left_ms / 1_000)
+        self._holders[index] = holder
+        return holder
 
     async def _hand_over(self, partition: Partition, to: str) -> None:
+        moved = NotOwnerError(f"partition {partition.index} moves to another host; retry")
+        await self._give_up(partition, to, moved)
+
+    async def _give_up(self, partition: Partition, to: str | None, reason: ActorflowError) -> None:
+        """Finish what runs, let go, and tell the heir."""
+        life = partition.life
         partition.drain()
         deadline_s = self._now_s() + DRAIN_S
         while not partition.is_quiet() and self._now_s() < deadline_s:  # noqa: ASYNC110 -- short
-            await asyncio.sleep(0.005)  # noqa: TID251 -- bounded by DRAIN_S
-        moved = NotOwnerError(f"partition {partition.index} moves to another host; retry")
-        await self._owner.give_up(partition, moved)
-        self._host.post_to_host(to, Offer(partition.index))
+            await asyncio.sleep(DRAIN_POLL_S)  # noqa: TID251 -- bounded by DRAIN_S
+        if life != partition.life:
+            return  # lost meanwhile
+        await self._owner.give_up(partition, reason)
+        self.moves += 1
+        if to is not None:
+            self._host.post_to_host(to, Offer(partition.index))
         _log.info("partition handed over", extra={"partition": partition.index, "to": to})
 
     def _now_s(self) -> float:

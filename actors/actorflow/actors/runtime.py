@@ -8,22 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from actorflow.actors.actor import ActorType, TurnActor, WorkerType
 from actorflow.actors.address import ActorId, checked_actor_id, partition_of
+from actorflow.actors.asking import ask
 from actorflow.actors.author import Actor, authored_type, type_name
 from actorflow.actors.clock import Clock, IdSource, SystemClock, SystemIds
-from actorflow.actors.cluster import Cluster, ClusterHost
+from actorflow.actors.cluster import Cluster, ClusterHost, RemoteCall
 from actorflow.actors.door import PartitionState
 from actorflow.actors.environment import Counters, Environment
 from actorflow.actors.errors import (
     CallCycleError,
-    InvariantError,
     LimitExceededError,
     StoppingError,
-    StoreUnavailableError,
-    UnavailableError,
     UnknownActorTypeError,
     UsageError,
 )
-from actorflow.actors.letters import LinkAck, LinkBatch, WatchRequest
+from actorflow.actors.letters import LinkAck, LinkBatch
 from actorflow.actors.limits import Limits
 from actorflow.actors.message import Message
 from actorflow.actors.owner import Owner
@@ -46,16 +44,10 @@ LEASE_TTL_MS = 10_000
 HOUSEKEEPING_S = 5.0
 """Pause between looks for idle actors and for the next window of reminders."""
 
-WINDOW_RETRY_S = 1.0
-"""Pause before the next window of reminders is asked for again."""
-
 NOT_STARTED = "the actor system is not started; use `async with` or `start()`"
 
 DRAIN_POLL_S = 0.005
 """Pause between looks whether everything has drained."""
-
-ACQUIRE_RETRY_S = 0.1
-"""Pause before an acquisition is tried again."""
 
 
 class ActorSystem:
@@ -146,6 +138,16 @@ class ActorSystem:
             return
         self._stopped = True
         stopping = self.refuse_new()
+        if self._cluster is not None:
+            await self._cluster.leave()
+        else:
+            await self._drain(drain_s, stopping)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._store.close()
+
+    async def _drain(self, drain_s: float, stopping: StoppingError) -> None:
         try:
             async with asyncio.timeout(drain_s):
                 while not all(p.is_quiet() for p in self._partitions):  # noqa: ASYNC110 -- once, at the end
@@ -155,24 +157,17 @@ class ActorSystem:
         for partition in self._partitions:
             if partition.state is not PartitionState.CLOSED:
                 await self._the_owner().give_up(partition, stopping)
-        if self._cluster is not None:
-            await self._cluster.leave()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._store.close()
 
     def refuse_new(self) -> StoppingError:
-        """First part of `stop`: take no new calls, end all waits; what was accepted goes on."""
+        """First part of `stop`: take no new calls here, end all waits; what was accepted goes on,
+        and so does what other hosts send."""
         stopping = StoppingError("the host is stopping; retry")
         if not self._stopping:
             self._stopping = True
-            if self._cluster is not None:
-                self._cluster.stop_moving()
             for watches in self._watched.values():
                 for watch in watches:
                     watch.fail(stopping)
-            for partition in self._partitions:
+            for partition in self._partitions if self._cluster is None else ():
                 partition.drain()
         return stopping
 
@@ -190,29 +185,7 @@ class ActorSystem:
             await self._cluster.start()
             return
         for partition in self._partitions:
-            await self._own(partition)
-
-    async def _own(self, partition: Partition) -> None:
-        """Own a partition as the only host: wait until a lease that was left behind ends."""
-        while (
-            held := await self._the_owner().take(partition, ttl_ms=self._lease_ttl_ms)
-        ) is not None:
-            _log.info("partition is held", extra={"owner": held.owner})
-            await asyncio.sleep(held.left_ms / 1_000 + ACQUIRE_RETRY_S)
-
-    async def _own_again(self, partition: Partition) -> None:
-        pause_s = ACQUIRE_RETRY_S
-        while not self._stopping:
-            await asyncio.sleep(pause_s * (0.5 + self._ids.jitter()))
-            try:
-                await self._own(partition)
-            except StoreUnavailableError as error:
-                _log.warning("partition not acquired; will retry", extra={"cause": str(error)})
-            except Exception:  # noqa: BLE001 -- the supervisor of partitions: none stays down for good
-                _log.critical("partition not acquired; will retry", exc_info=True)
-            else:
-                return
-            pause_s = min(2 * pause_s, 5.0)
+            await self._owner.own(partition, ttl_ms=self._lease_ttl_ms)
 
     async def _keep_house(self) -> None:
         until_window_s = self.limits.reminder_window_s / 2
@@ -224,17 +197,7 @@ class ActorSystem:
             if until_window_s <= 0:
                 until_window_s = self.limits.reminder_window_s / 2
                 for partition in self._partitions:
-                    if partition.state is not PartitionState.CLOSED:
-                        await self._widen_window(partition)
-
-    async def _widen_window(self, partition: Partition) -> None:
-        while partition.state is not PartitionState.CLOSED:
-            try:
-                await self._the_owner().widen_window(partition)
-            except StoreUnavailableError:
-                await asyncio.sleep(WINDOW_RETRY_S)
-            else:
-                return
+                    await self._the_owner().widen_window(partition)
 
     def _the_owner(self) -> Owner:
         if self._owner is None:
@@ -244,12 +207,20 @@ class ActorSystem:
     # ---- calls ---------------------------------------------------------------------------------
 
     async def call(
-        self, actor: ActorId, method: str, payload: bytes = b"", *, timeout_s: float | None = None
+        self,
+        actor: ActorId,
+        method: str,
+        payload: bytes = b"",
+        *,
+        timeout_s: float | None = None,
+        repeatable: bool = False,
     ) -> bytes:
         """Call an actor and wait for its answer, which is given after the commit of its turn.
 
         Args:
             timeout_s: seconds; the default is `Limits.call_timeout_s`. The turn may still happen.
+            repeatable: the actor recognises a repetition, so a call to another host may be made
+                again when nobody can say what became of it.
 
         Raises:
             UnknownActorTypeError, LimitExceededError: the call cannot work.
@@ -258,30 +229,21 @@ class ActorSystem:
         """
         partition = self._partition_for(actor, payload)
         wait_s = self.limits.call_timeout_s if timeout_s is None else timeout_s
-        if self._is_elsewhere(partition):
-            return await self._call_elsewhere(partition, Message(actor, method, payload), wait_s)
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[bytes] = loop.create_future()
-        message = Message(actor, method, payload, reply=answer)
-        partition.admit(message)
-        expiry = loop.call_later(wait_s, _expire, message, wait_s)
-        try:
-            return await answer
-        finally:
-            expiry.cancel()
+        if self._cluster is not None:
+            call = RemoteCall(actor, method, payload, repeatable=repeatable)
+            return await self._cluster.call(partition, call, wait_s)
+        return await ask(partition.admit, Message(actor, method, payload), wait_s)
 
     async def send(self, actor: ActorId, method: str, payload: bytes = b"") -> None:
         """Send a message without waiting for its turn; returns when it is durable. Raises as
         `call`."""
         partition = self._partition_for(actor, payload)
-        if self._is_elsewhere(partition):
-            message = Message(actor, method, payload)
-            wait_s = self.limits.call_timeout_s
-            await self._call_elsewhere(partition, message, wait_s, durable=True)
-            return
-        stored: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        partition.accept(Message(actor, method, payload, reply=stored))
-        await stored
+        wait_s = self.limits.call_timeout_s
+        if self._cluster is not None:
+            call = RemoteCall(actor, method, payload, durable=True)
+            await self._cluster.call(partition, call, wait_s)
+        else:
+            await ask(partition.accept, Message(actor, method, payload), wait_s)
 
     def actor(self, kind: type[Actor] | str, key: str) -> ActorRef:
         """Return a reference by which Python values can be sent to an author's actor.
@@ -319,29 +281,13 @@ class ActorSystem:
 
     def watch(self, actor: ActorId, reached: Callable[[Summary], bool]) -> Watch:
         """Return a context manager that waits for a committed summary that `reached` accepts."""
-        self.ask_for_notices(actor)
-        return Watch(actor, reached, self._watched)
+        ask_owner = self._cluster.ask_for_notices if self._cluster is not None else None
+        return Watch(actor, reached, self._watched, ask_owner)
 
-    def ask_for_notices(self, actor: ActorId) -> None:
-        """Let the owner of an actor elsewhere tell this host of changes, for some seconds."""
-        partition = self._partitions[partition_of(actor, self._partition_count)]
-        if self._cluster is not None and self._is_elsewhere(partition):
-            self._cluster.exchange.post(partition.index, WatchRequest(actor, self.host_id))
-
-    def _is_elsewhere(self, partition: Partition) -> bool:
-        return self._cluster is not None and partition.state is not PartitionState.OPEN
-
-    async def _call_elsewhere(
-        self, partition: Partition, message: Message, wait_s: float, *, durable: bool = False
-    ) -> bytes:
-        if self._cluster is None:
-            raise InvariantError("a call to another host without a cluster")
-        return await self._cluster.exchange.call(
-            partition.index, message, durable=durable, timeout_s=wait_s
-        )
-
-    def _partition_for(self, actor: ActorId, payload: bytes) -> Partition:
-        if self._stopping:
+    def _partition_for(
+        self, actor: ActorId, payload: bytes, *, from_turn: bool = False
+    ) -> Partition:
+        if self._stopping and not (from_turn and self._cluster is not None):
             raise StoppingError("the host is stopping and takes no new calls")
         if not self._partitions:
             raise UsageError(NOT_STARTED)
@@ -374,27 +320,22 @@ class ActorSystem:
             raise LimitExceededError(
                 "a chain of calls (actors)", self.limits.call_depth, len(chain)
             )
-        partition = self._partition_for(target, payload)
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[bytes] = loop.create_future()
+        partition = self._partition_for(target, payload, from_turn=True)
         home = partition_of(caller.target, self._partition_count)
+        if self._cluster is not None and home != partition.index:
+            call = RemoteCall(target, method, payload, sender=caller.target, chain=chain)
+            return await self._cluster.call(partition, call, timeout_s)
         message = Message(
             target,
             method,
             payload,
             sender=caller.target,
-            reply=answer,
             # Inside a partition the caller's own turn commits later than the answer's, so it may
             # rest on it; from another partition it may not.
             early_reply=home == partition.index,
             chain=chain,
         )
-        partition.admit_internal(message)
-        expiry = loop.call_later(timeout_s, _expire, message, timeout_s)
-        try:
-            return await answer
-        finally:
-            expiry.cancel()
+        return await ask(partition.admit_internal, message, timeout_s)
 
     def set_timer(self, actor: ActorId, method: str, payload: bytes, delay_s: float) -> ActorTimer:
         """See `actor.ActorServices.set_timer`."""
@@ -418,7 +359,7 @@ class ActorSystem:
     def post(self, partition: int, letter: Letter) -> None:
         """See `environment.Host.post`."""
         receiver = self._partitions[partition]
-        if self._cluster is not None and receiver.state is PartitionState.CLOSED:
+        if self._cluster is not None and receiver.state is not PartitionState.OPEN:
             self._cluster.exchange.post(partition, letter)
         elif self._loop is not None:
             self._loop.call_soon(self._hand_over, receiver, letter)
@@ -441,16 +382,21 @@ class ActorSystem:
 
     def partition_left(self, partition: int) -> None:
         """See `environment.Host.partition_left`."""
-        if self._cluster_parts is not None:
-            self._cluster_parts.transport.unsubscribe(partition)
+        if self._cluster is not None:
+            self._cluster.left(partition)
 
     def partition_lost(self, partition: int, error: Exception) -> None:
         """See `environment.Host.partition_lost`."""
         _log.error("partition lost", extra={"partition": partition, "cause": str(error)})
-        if self._cluster_parts is not None:
-            self.partition_left(partition)
+        if self._cluster is not None:
+            self._cluster.left(partition)
         elif not self._stopping:
-            self.spawn(self._own_again(self._partitions[partition]), f"acquire-{partition}")
+            again = self._the_owner().own_again(
+                self._partitions[partition],
+                ttl_ms=self._lease_ttl_ms,
+                wanted=lambda: not self._stopping,
+            )
+            self.spawn(again, f"acquire-{partition}")
 
     def notice(self, actor: ActorId, summary: Summary | None) -> None:
         """See `environment.Host.notice`."""
@@ -462,10 +408,16 @@ class ActorSystem:
     def problems(self) -> list[str]:
         """Return why calls are refused now, readable; empty when all is well."""
         found = ["the host is stopping"] if self._stopping else []
+        if self._cluster is not None:
+            found += self._cluster.problems()
         for partition in self._partitions:
             if partition.trouble:
                 found.append(f"the store does not take commits: {partition.trouble}")
-            elif partition.state is PartitionState.CLOSED and not self._stopping:
+            elif (
+                partition.state is PartitionState.CLOSED
+                and self._cluster is None
+                and not self._stopping
+            ):
                 found.append(f"partition {partition.index} is not owned")
         return found
 
@@ -476,12 +428,6 @@ class ActorSystem:
             for name, value in partition.gauges().items():
                 total[name] = total.get(name, 0) + value
         return total
-
-
-def _expire(message: Message, wait_s: float) -> None:
-    message.refuse(
-        UnavailableError(f"no answer from {message.target} in {wait_s:g} s; the outcome is unknown")
-    )
 
 
 def _sorted_types(

@@ -26,16 +26,19 @@ class Watch:
         actor: ActorId,
         reached: Callable[[Summary], bool],
         watched: dict[ActorId, list[Watch]],
+        ask_owner: Callable[[ActorId], None] | None = None,
     ) -> None:
         self._actor = actor
         self._reached = reached
         self._watched = watched
+        self._ask_owner = ask_owner
         self._waiter: asyncio.Future[None] | None = None
         self._is_due = False
         self._error: Exception | None = None
 
     def __enter__(self) -> Watch:
         self._watched.setdefault(self._actor, []).append(self)
+        self.ask()
         return self
 
     def __exit__(
@@ -48,6 +51,11 @@ class Watch:
         watches.remove(self)
         if not watches:
             del self._watched[self._actor]
+
+    def ask(self) -> None:
+        """Ask the owner on another host to tell of changes, for some seconds."""
+        if self._ask_owner is not None:
+            self._ask_owner(self._actor)
 
     def notice(self, summary: Summary | None) -> None:
         """Tell the watcher; None means that the actor was deleted."""
@@ -77,6 +85,8 @@ class Watch:
             finally:
                 timer.cancel()
                 self._waiter = None
+        if not self._is_due:
+            self.ask()  # it may have another owner now
         self._is_due = False
         if self._error is not None:
             raise self._error
