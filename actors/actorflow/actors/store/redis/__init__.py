@@ -4,7 +4,7 @@ Rooms: `store` joins the others; `keys` names keys, `encoding` turns commits int
 `script` holds the Lua text of `lua/`; `wire` is one connection, `routes` finds servers, `client`
 runs scripts where their slot lives, `errors` says what a refusal means; `url`, `inspection` and
 `checks` open the door, `cluster` finds or founds the cluster; `reads` and `search` read. Reasons
-and figures: docs/adr/0003.
+and figures: docs/adr/0007.
 """
 
 from actorflow.actors.store.redis.checks import Durability

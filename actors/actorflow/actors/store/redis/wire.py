@@ -2,7 +2,7 @@
 
 A request is never sent twice from here, and a connection whose answers no longer match its requests
 cannot exist: an answer belongs to the oldest open request, whoever still waits for it, and after a
-time-out the whole connection is dropped. docs/adr/0003 says why this is not redis-py's client.
+time-out the whole connection is dropped. docs/adr/0007 says why this is not redis-py's client.
 """
 
 from __future__ import annotations
