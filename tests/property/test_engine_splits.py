@@ -216,8 +216,8 @@ def _fact(event: HistoryEvent) -> str:
 
 
 def _sequential(plan: Plan) -> bool:
-    """Whether the facts follow from the plan alone: nothing runs side by side or comes from outside,
-    where an event may be early or late for the wait."""
+    """Whether the facts follow from the plan alone. Activities that run side by side may end in any
+    order, and an event may be early or late for its wait."""
     return not {"both", "event"} & set(plan.steps)
 
 

@@ -105,6 +105,8 @@ class State(MutableMapping[str, Any]):
         self._values: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
+        if name not in self:
+            raise KeyError(name)
         if name not in self._values:
             self._values[name] = from_json(self._host.stored[name], None)
         return self._values[name]

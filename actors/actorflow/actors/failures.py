@@ -119,19 +119,23 @@ class TurnFailures:
 
 
 async def own_cancellation_raised(turn: Awaitable[bytes]) -> bytes:
-    """Await a turn; when its code raises CancelledError itself, make an error of it.
+    """Await a turn; when its code raises CancelledError, SystemExit or such, make an error of it.
 
-    Code does so when something that it awaits was cancelled. Nobody cancelled the turn, so it must
-    end like any other that raises.
+    Code raises CancelledError when something that it awaits was cancelled. Nobody cancelled the
+    turn, so it must end like any other that raises; and no actor ends the process.
     """
     try:
         return await turn
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        text = "something that the method awaited was cancelled"
-        raise ActorCallError("CancelledError", text, _stack_of(error)) from error
+    except (Exception, GeneratorExit, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        text = str(error)
+        if isinstance(error, asyncio.CancelledError):
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            text = "something that the method awaited was cancelled"
+        raise ActorCallError(type(error).__name__, text, _stack_of(error)) from error
 
 
 def answer_of(error: Exception) -> ActorflowError:
