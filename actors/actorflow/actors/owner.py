@@ -56,6 +56,10 @@ class Owner:
         """
         token = f"{self._host}/{self._ids.uuid()}"
         acquired = await self._store.acquire(partition.index, token, ttl_ms=ttl_ms)
+        if isinstance(acquired, Held) and host_of(acquired.owner) == self._host:
+            # Left over from an earlier ownership, which is void: need not run out first.
+            await self.release_dead(partition, acquired)
+            acquired = await self._store.acquire(partition.index, token, ttl_ms=ttl_ms)
         if isinstance(acquired, Held):
             return acquired
         horizon_ms = self._horizon_ms()
