@@ -62,6 +62,19 @@ class RedisClient:
         self._timeout_s = timeout_s
         self._wires: dict[tuple[Address, int], Wire] = {}
 
+    @property
+    def routes(self) -> Routes:
+        """How this client finds servers."""
+        return self._routes
+
+    def another(self, *, extra_s: float = 0.0) -> RedisClient:
+        """Return a client of the same servers with connections of its own, for calls that block.
+
+        Args:
+            extra_s: how much longer than this client's its calls may be silent.
+        """
+        return RedisClient(self._routes, self._account, timeout_s=self._timeout_s + extra_s)
+
     async def run(self, slot: int, script: Script, data: bytes, *, lane: int = READS) -> Reply:
         """See `Client`."""
         return (await self._run(slot, script, data, 1, lane, self._timeout_s))[0]

@@ -71,6 +71,7 @@ class PartitionKeys:
     __slots__ = (
         "_prefix",
         "due",
+        "inbox",
         "marks",
         "messages",
         "meta",
@@ -99,6 +100,8 @@ class PartitionKeys:
         """Sorted set, all scores 0: destination and id in fixed width, then the row."""
         self.marks = prefix + "marks"
         """Hash: source partition to how far its link is stored."""
+        self.inbox = prefix + "inbox"
+        """Stream: letters to the partition; see `post`. No commit touches it."""
         self.shared = (
             self.meta,
             self.messages,
@@ -126,6 +129,16 @@ class PartitionKeys:
         """Return the names of an actor's state hash and log list."""
         counted = _counted(actor.type) + actor.key
         return f"{self._prefix}s:{counted}", f"{self._prefix}l:{counted}"
+
+
+def host_inbox_name(namespace: str, host: str) -> str:
+    """Return the name of the stream of letters to a host, in a slot of its own."""
+    return f"{namespace}:{{host.{host}}}:inbox"
+
+
+def members_name(namespace: str) -> str:
+    """Return the name of the hash of hosts that were heard of lately."""
+    return f"{namespace}:members"
 
 
 def root_key(namespace: str) -> str:

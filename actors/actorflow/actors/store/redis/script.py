@@ -64,6 +64,7 @@ COMMIT_WHEN_FULL = script("commit", "allow-oom")
 ACQUIRE = script("acquire", "allow-oom")
 RENEW = script("renew", "allow-oom")
 RELEASE = script("release", "allow-oom")
+BEAT = script("beat")
 FOUND = script("found")
 CREATE = script("create")
 LOAD = script("load", "no-writes,allow-oom")
@@ -77,6 +78,7 @@ ALL = (
     ACQUIRE,
     RENEW,
     RELEASE,
+    BEAT,
     FOUND,
     CREATE,
     LOAD,

@@ -14,6 +14,7 @@ from actorflow.actors.store.redis.checks import check_server
 from actorflow.actors.store.redis.client import RedisClient
 from actorflow.actors.store.redis.encoding import PackedCommit, pack_commit
 from actorflow.actors.store.redis.inspection import inspect
+from actorflow.actors.store.redis.keys import host_inbox_name, members_name
 from actorflow.actors.store.redis.routes import ClusterRoutes, FixedRoute, routes_to
 from actorflow.actors.store.redis.script import ACQUIRE, RELEASE, RENEW
 from actorflow.actors.store.redis.url import parse_url, redacted
@@ -110,6 +111,29 @@ class RedisStore:
     def partitions(self) -> tuple[PartitionKeys, ...]:
         """The names of all keys, once open."""
         return self._partitions
+
+    @property
+    def in_cluster(self) -> bool:
+        """Whether keys are spread over the nodes of a Redis Cluster."""
+        return isinstance(self._network().routes, ClusterRoutes)
+
+    @property
+    def members_key(self) -> str:
+        """The hash of hosts that were heard of lately."""
+        return members_name(self._location.namespace)
+
+    def host_inbox_key(self, host: str) -> str:
+        """The stream of letters to a host."""
+        return host_inbox_name(self._location.namespace, host)
+
+    def another_client(self, *, extra_s: float = 0.0) -> RedisClient:
+        """Return a client with connections of its own; see `RedisClient.another`."""
+        return self._network().another(extra_s=extra_s)
+
+    def _network(self) -> RedisClient:
+        if not isinstance(self._client, RedisClient):
+            raise UsageError(f"{self._place} is not open, or not a Redis on the network")
+        return self._client
 
     # ---- life ----------------------------------------------------------------------------------
 
