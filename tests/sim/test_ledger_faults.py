@@ -112,7 +112,7 @@ def test_s02_crashes_at_random_under_load(over_seeds: OverSeeds) -> None:
 
         return simulate(seed, main)
 
-    over_seeds(run, 60, must_see=["crash", "ok"])
+    over_seeds(run, 150, must_see=["crash", "ok"])
 
 
 async def _crash_again_and_again(world: World, choose: random.Random) -> None:
@@ -146,7 +146,7 @@ def test_s03_unknown_outcomes(over_seeds: OverSeeds) -> None:
 
     over_seeds(
         run,
-        60,
+        150,
         must_see=["already", "late already", "commit_resends", "commits_already", "lose_reply"],
     )
 
@@ -176,7 +176,7 @@ def test_s07_cancelled_requests(over_seeds: OverSeeds) -> None:
 
         return simulate(seed, main)
 
-    over_seeds(run, 30, must_see=["hung_up", "already"])
+    over_seeds(run, 60, must_see=["hung_up", "already"])
 
 
 def test_s08_stalled_loop(over_seeds: OverSeeds) -> None:
@@ -198,7 +198,7 @@ def test_s08_stalled_loop(over_seeds: OverSeeds) -> None:
 
         return simulate(seed, main)
 
-    over_seeds(run, 20)
+    over_seeds(run, 40)
 
 
 def test_s08_frozen_owner(over_seeds: OverSeeds) -> None:
@@ -226,4 +226,4 @@ def test_s08_frozen_owner(over_seeds: OverSeeds) -> None:
 
         return simulate(seed, main)
 
-    over_seeds(run, 30, must_see=["fenced", "commits_fenced", "late fenced"])
+    over_seeds(run, 60, must_see=["fenced", "commits_fenced", "late fenced"])

@@ -139,6 +139,37 @@ def test_s12_late_result_of_the_execution_before_is_dropped(over_seeds: OverSeed
     over_seeds(run, 10, must_see=["generations"])
 
 
+def test_s12_facts_that_waited_for_a_worker_do_not_reach_the_next_execution() -> None:
+    """A timer fired while nobody could run the code, behind an event that makes it continue as new:
+    the next execution has a timer with the same number."""
+    app = counting_app()
+
+    @app.workflow
+    async def race(ctx: WorkflowContext, again: bool) -> str:
+        if again:
+            first = ctx.create_timer(10)
+            await ctx.when_any([first, ctx.wait_for_external_event("go")])
+            ctx.continue_as_new(False)
+        began = ctx.now()
+        await ctx.create_timer(1_000)
+        return str((ctx.now() - began).total_seconds() >= 1_000)
+
+    async def main(loop: SimLoop) -> None:
+        stand = Stand(loop, app)
+        await stand.world.start_host()
+        await stand.start("race", True, instance_id="r")
+        stand.world.registry = Registry()
+        await stand.restart()
+        await stand.raise_event("r", "go", 1, "e1")
+        await asyncio.sleep(20)
+        stand.world.registry = app
+        await stand.restart()
+        assert json.loads((await stand.end_of("r")).output or "") == "True"
+        await stand.close()
+
+    simulate(1, main)
+
+
 def test_s12_id_reuse_while_a_result_of_the_old_instance_is_on_its_way() -> None:
     async def main(loop: SimLoop) -> None:
         stand = Stand(loop, counting_app())
