@@ -58,6 +58,7 @@ class ActivityRunner:
         self._pool: ThreadPoolExecutor | None = None
         self._waiting: deque[Delivery] = deque()
         self._tasks: dict[Delivery, asyncio.Task[None]] = {}
+        self._closed = False
         self._stopping = False
         self._has_code = bool(registry.activity_names() or registry.workflow_names())
 
@@ -73,15 +74,19 @@ class ActivityRunner:
 
     def deliver(self, delivery: Delivery) -> None:
         """See `actors.WorkerType`."""
-        if self._stopping or not self._has_code or len(self._tasks) >= self._concurrent:
+        if self._closed or not self._has_code or len(self._tasks) >= self._concurrent:
             self._waiting.append(delivery)
         else:
             self._start(delivery)
 
+    def begin_no_more(self) -> None:
+        """Let what runs finish, and begin nothing: it runs after the next start."""
+        self._closed = True
+
     async def stop(self) -> None:
         """Cancel what runs: it runs again after the next start, and so does what comes now. Threads
         finish by themselves; nobody hears of their results."""
-        self._stopping = True
+        self._closed = self._stopping = True
         self._waiting.clear()
         tasks = list(self._tasks.values())
         for task in tasks:
@@ -118,7 +123,7 @@ class ActivityRunner:
             del self._tasks[delivery]
             if (
                 self._waiting
-                and not self._stopping
+                and not self._closed
                 and self._has_code
                 and len(self._tasks) < self._concurrent
             ):

@@ -16,12 +16,12 @@ from actorflow.actors import (
     ActorRecord,
     ActorSystem,
     ActorType,
-    Query,
     WorkerType,
 )
 from actorflow.actors import Limits as ActorLimits
 from actorflow.actors.clock import Clock, IdSource, SystemClock, SystemIds
 from actorflow.actors.errors import CorruptError
+from actorflow.actors.runtime import LEASE_TTL_MS
 from actorflow.workflow.activity import ActivityRunner
 from actorflow.workflow.dispatch import WorkerWaitingRoom
 from actorflow.workflow.errors import (
@@ -41,8 +41,8 @@ from actorflow.workflow.model import (
     PurgeResult,
     WaitReason,
 )
-from actorflow.workflow.naming import ceil_ms, check_name, instance_actor
-from actorflow.workflow.records import head_of, history_of, instance_of
+from actorflow.workflow.naming import check_name, instance_actor, known_actor
+from actorflow.workflow.records import head_of, history_of, instance_of, query_of
 from actorflow.workflow.registry import Registry
 from actorflow.workflow.requests import (
     ACTIVITY,
@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from actorflow.actors import ActorServices, PartitionStore
+    from actorflow.actors.cluster import Cluster
     from actorflow.workflow.registry import WorkflowDefinition
 
 ACTIVITIES_AT_ONCE = 1_000
@@ -113,6 +114,9 @@ class WorkflowEngine:
         actor_limits: ActorLimits | None = None,
         activities_at_once: int = ACTIVITIES_AT_ONCE,
         activity_threads: int = ACTIVITY_THREADS,
+        partition_count: int = 1,
+        cluster: Cluster | None = None,
+        lease_ttl_ms: int = LEASE_TTL_MS,
     ) -> None:
         self.app_id = app_id
         self._registry = registry or Registry()
@@ -138,7 +142,11 @@ class WorkflowEngine:
             clock=self._clock,
             ids=self._ids,
             limits=actor_limits,
+            partition_count=partition_count,
+            cluster=cluster,
+            lease_ttl_ms=lease_ttl_ms,
         )
+        self._is_clustered = cluster is not None
 
     # ---- life ----------------------------------------------------------------------------------
 
@@ -160,6 +168,7 @@ class WorkflowEngine:
         """
         deadline_s = asyncio.get_running_loop().time() + drain_s
         self.actors.refuse_new()
+        self._activities.begin_no_more()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline_s):
                 await self._activities.wait_idle()
@@ -233,11 +242,11 @@ class WorkflowEngine:
             input,
             scheduled_start_ns,
             None,
-            idempotency_key,
+            idempotency_key or self._repetition_id(),
             unique,
             trace_parent,
         )
-        await self.actors.call(actor, START, pack(request))
+        await self.actors.call(actor, START, pack(request), repeatable=True)
         return actor.key
 
     async def get(self, instance_id: str) -> Instance | None:
@@ -271,19 +280,9 @@ class WorkflowEngine:
         """
         if not 1 <= limit <= PAGE_MAX:
             raise InvalidRequestError(f"limit is 1 to {PAGE_MAX:,}, found {limit:,}")
-        wanted = filter or InstanceFilter()
-        records = await self.actors.find(
-            Query(
-                INSTANCE,
-                min(limit + 1, PAGE_MAX),  # one more, to see whether there is more
-                after=after,
-                phases=tuple(status.value for status in wanted.statuses),
-                label=wanted.name,
-                key_prefix=wanted.id_prefix,
-                created_from_ms=ceil_ms(wanted.created_from_ns),
-                created_to_ms=ceil_ms(wanted.created_to_ns),
-            )
-        )
+        # One more than asked for, to see whether there is more.
+        query = query_of(filter or InstanceFilter(), limit=min(limit + 1, PAGE_MAX), after=after)
+        records = await self.actors.find(query)
         page = records[:limit]
         return InstancePage(
             instances=tuple(instance_of(record) for record in page),
@@ -327,7 +326,7 @@ class WorkflowEngine:
     async def _wait(
         self, instance_id: str, reached: Callable[[str], bool], timeout_s: float | None
     ) -> Instance:
-        actor = _known_actor(instance_id)
+        actor = known_actor(instance_id)
         async with asyncio.timeout(timeout_s):
             with self.actors.watch(actor, lambda summary: reached(summary.phase)) as watch:
                 if self._is_yet_to_reach(actor, reached):
@@ -367,7 +366,8 @@ class WorkflowEngine:
             InstanceNotFoundError, InstanceStalledError: see their texts.
         """
         check_name("event name", name)
-        await self._call(instance_id, RAISE, pack(RaiseRequest(name, input, event_id)))
+        request = RaiseRequest(name, input, event_id or self._repetition_id())
+        await self._call(instance_id, RAISE, pack(request))
 
     async def suspend(self, instance_id: str, reason: str | None = None) -> None:
         """Pause: what arrives is kept and applied in order at resume. Idempotent."""
@@ -408,7 +408,8 @@ class WorkflowEngine:
             for event in history_of(record):
                 if isinstance(event, ChildCreated):
                     deleted += await self._purge_child(event.instance_id, force=force)
-        await self._call(instance_id, PURGE, pack(PurgeRequest(force)))
+        with contextlib.suppress(InstanceNotFoundError):  # it was here: our own first try was heard
+            await self._call(instance_id, PURGE, pack(PurgeRequest(force)))
         return PurgeResult(deleted_count=deleted + 1)
 
     async def _purge_child(self, instance_id: str, *, force: bool) -> int:
@@ -456,7 +457,13 @@ class WorkflowEngine:
         return new_id
 
     async def _call(self, instance_id: str, method: str, payload: bytes = b"") -> bytes:
-        return await self.actors.call(_known_actor(instance_id), method, payload)
+        actor = known_actor(instance_id)
+        return await self.actors.call(actor, method, payload, repeatable=True)
+
+    def _repetition_id(self) -> str:
+        """Return an id by which a request that is sent to another host twice is known; "" where
+        that cannot happen."""
+        return self._ids.uuid() if self._is_clustered else ""
 
     # ---- what others may know ------------------------------------------------------------------
 
@@ -489,11 +496,3 @@ class WorkflowEngine:
 
 
 _ENDED = frozenset(status.value for status in Status if status.is_terminal)
-
-
-def _known_actor(instance_id: str) -> ActorId:
-    """Return the actor of an id that should exist. Raises InstanceNotFoundError."""
-    try:
-        return instance_actor(instance_id)
-    except InvalidRequestError:
-        raise InstanceNotFoundError(instance_id) from None  # no instance can have such an id

@@ -2,7 +2,7 @@
 
 from actorflow.actors.address import ActorId, checked_actor_id
 from actorflow.actors.errors import InvalidActorIdError
-from actorflow.workflow.errors import InvalidRequestError
+from actorflow.workflow.errors import InstanceNotFoundError, InvalidRequestError
 from actorflow.workflow.requests import INSTANCE
 
 
@@ -12,6 +12,14 @@ def instance_actor(instance_id: str) -> ActorId:
         return checked_actor_id(INSTANCE, instance_id)
     except InvalidActorIdError as error:
         raise InvalidRequestError(str(error).replace("actor key", "instance id")) from None
+
+
+def known_actor(instance_id: str) -> ActorId:
+    """Return the actor of an id that should exist. Raises InstanceNotFoundError."""
+    try:
+        return instance_actor(instance_id)
+    except InvalidRequestError:
+        raise InstanceNotFoundError(instance_id) from None  # no instance can have such an id
 
 
 def check_name(what: str, name: str) -> None:

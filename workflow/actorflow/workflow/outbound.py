@@ -48,6 +48,15 @@ if TYPE_CHECKING:
     from actorflow.workflow.state import InstanceState, OpenChild
 
 
+OPEN_TASKS_AT_HOME = 8
+"""Open activities of one instance that stay in its own partition. More are spread over all
+partitions, so that hosts share a fan-out; the results find their way back over links."""
+
+SPREAD = "\x1f"
+"""Between instance id and event id in the key of an activity that is spread. No id of a user has a
+control character."""
+
+
 def carry_out(effects: Effects, state: InstanceState, event: HistoryEvent) -> None:
     """Do what a recorded event asks for; nothing for an event that asks for nothing.
 
@@ -130,7 +139,10 @@ def _schedule_task(effects: Effects, state: InstanceState, event: TaskScheduled)
         event.input,
         state.open_tasks[event.event_id].attempt,
     )
-    effects.send(ActorId(ACTIVITY, state.instance_id), RUN, pack(item))
+    key = state.instance_id
+    if len(state.open_tasks) > OPEN_TASKS_AT_HOME:
+        key = f"{key}{SPREAD}{event.event_id}"
+    effects.send(ActorId(ACTIVITY, key), RUN, pack(item))
 
 
 def _start_child(effects: Effects, state: InstanceState, event: ChildCreated) -> None:

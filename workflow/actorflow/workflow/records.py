@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from actorflow.actors.ports import ActorRecord, Summary
+from actorflow.actors.ports import ActorRecord, Query, Summary
 from actorflow.workflow.codec import decode_event, encode_event
 from actorflow.workflow.errors import HistoryCorruptError
 from actorflow.workflow.events import (
@@ -23,7 +23,9 @@ from actorflow.workflow.events import (
     ParentRef,
     Status,
 )
-from actorflow.workflow.model import Instance
+from actorflow.workflow.model import Instance, InstanceFilter
+from actorflow.workflow.naming import ceil_ms
+from actorflow.workflow.requests import INSTANCE
 
 if TYPE_CHECKING:
     from actorflow.workflow.state import InstanceState
@@ -82,6 +84,20 @@ def summary_of(state: InstanceState, *, start_key: str, worker_wanted: bool) -> 
         state.created_at_ns // 1_000_000,
         state.updated_at_ns // 1_000_000,
         _encode_head(head),
+    )
+
+
+def query_of(wanted: InstanceFilter, *, limit: int, after: str) -> Query:
+    """Return the search for the instances that a filter describes."""
+    return Query(
+        INSTANCE,
+        limit,
+        after=after,
+        phases=tuple(status.value for status in wanted.statuses),
+        label=wanted.name,
+        key_prefix=wanted.id_prefix,
+        created_from_ms=ceil_ms(wanted.created_from_ns),
+        created_to_ms=ceil_ms(wanted.created_to_ns),
     )
 
 
