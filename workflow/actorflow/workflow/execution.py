@@ -60,7 +60,7 @@ from actorflow.workflow.requests import (
     pack,
 )
 from actorflow.workflow.state import InstanceState, state_before
-from actorflow.workflow.turn import event_of
+from actorflow.workflow.turn import event_of, outlives_execution
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -208,21 +208,15 @@ class Execution:
         )
         if start is not None and (start.scheduled_start_ns or 0) > host.now_ns():
             return False  # the reminder of the scheduled start goes on
-        if self.problem or not self._find_code(effects, start):
+        if start is None and host.has_workers and not self.problem:
+            self.problem = (
+                f"workflow {state.name!r} is not registered here any more; register it again, or "
+                "terminate the instance"
+            )
+        if self.problem or not host.has_workers:
             self._want_worker(effects, start.name if start is not None else state.name)
             return False
         return True
-
-    def _find_code(self, effects: Effects, start: ExecutionStarted | None) -> bool:
-        """Prepare the code for a start; or say why there is none."""
-        if start is None:
-            if self._host.has_workers and not self.problem:
-                self.problem = (
-                    f"workflow {self.state.name!r} is not registered here any more; register it "
-                    "again, or terminate the instance"
-                )
-            return False
-        return self._host.has_workers
 
     def _want_worker(self, effects: Effects, name: str) -> None:
         """Ask, durably and once, for somebody who can run this instance."""
@@ -272,7 +266,7 @@ class Execution:
             following = self._step(effects, queue.popleft())
             if following is None:
                 continue
-            queue.extendleft(reversed(following))
+            queue = deque([*following, *filter(outlives_execution, queue)])
             generations += 1
             if generations >= GENERATIONS_PER_TURN:
                 self._keep(effects, queue)
@@ -285,6 +279,7 @@ class Execution:
             self._store_input(effects, fact)
             if not self._begin(effects, fact):
                 return None
+        length_before = self.state.history_length
         self._record(effects, fact)
         run = self.run
         if run is None:
@@ -294,8 +289,7 @@ class Execution:
             following = self._act(effects, action, fact.at_ns) or following
         if run.custom_status != self.custom_status:
             self._store_custom_status(effects, run.custom_status)
-        if self.state.history_length > self._host.limits.history_events_max:
-            self._stop_at_limit()
+        self._mind_length(length_before)
         return following
 
     def _begin(self, effects: Effects, start: ExecutionStarted) -> bool:
@@ -313,11 +307,16 @@ class Execution:
         self.end(effects, Status.FAILED, failure=failure)
         return False
 
-    def _stop_at_limit(self) -> None:
-        limit = self._host.limits.history_events_max
-        if self.state.terminal_status is None and not self.problem:
+    def _mind_length(self, length_before: int) -> None:
+        """Warn of a long history once, when it grows past the mark; stall at the limit."""
+        limits, length = self._host.limits, self.state.history_length
+        if length_before < limits.history_events_warn <= length:
+            ids = {"instance": self._instance_id, "workflow": self.state.name, "events": length}
+            _log.warning("history is long; use continue-as-new", extra=ids)
+        most = limits.history_events_max
+        if length > most and self.state.terminal_status is None and not self.problem:
             self.problem = (
-                f"the history has more than {limit:,} events; use continue-as-new in the "
+                f"the history has more than {most:,} events; use continue-as-new in the "
                 "workflow's loop. Raise the limit to let this instance go on"
             )
 

@@ -8,10 +8,10 @@ class Limits:
     """What one instance may use. A limit that is reached gives an error that names it.
 
     actions_per_step_max: actions the code may ask for between two waits, and so for one fact.
-    history_events_warn: from this length on the engine warns; use continue-as-new.
-    history_events_max: an execution whose history is longer stalls.
+    history_events_warn: at this length the engine warns once; use continue-as-new.
+    history_events_max: an execution whose history is longer stalls. Bounds also what an execution
+        keeps of raised events, which are a part of its history.
     payload_bytes_max: one input, result, event payload or custom status, in UTF-8 bytes.
-    events_buffered_max: raised events that no wait has taken yet.
     child_depth_max: levels of child workflows below a root.
     stack_chars_max: characters kept of the stack text of a failure.
     message_chars_max: characters kept of the message of a failure.
@@ -21,7 +21,6 @@ class Limits:
     history_events_warn: int = 10_000
     history_events_max: int = 50_000
     payload_bytes_max: int = 4 * 1024 * 1024
-    events_buffered_max: int = 10_000
     child_depth_max: int = 32
     stack_chars_max: int = 8_192
     message_chars_max: int = 8_192
