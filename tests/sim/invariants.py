@@ -194,10 +194,12 @@ def _check_will_wake(stored: Stored, waking: Waking, instances: dict[str, Stored
 
 
 def _check_will_fire(stored: Stored) -> None:
-    """I7 for timers: each has a reminder, unless it is the guard of a wait without end."""
+    """I7 for timers: each has a reminder, unless it is the guard of a wait without end, or has
+    fired and the fact waits for a worker."""
     state = stored.state
+    fired = {fact.timer_id for fact in stored.inbox.values() if isinstance(fact, TimerFired)}
     for timer_id, timer in state.open_timers.items():
-        if timer.fire_at_ns < NEVER_NS:
+        if timer.fire_at_ns < NEVER_NS and timer_id not in fired:
             assert f"timer:{state.generation}:{timer_id}" in stored.reminders, (
                 f"{stored.instance_id}: timer {timer_id} has no reminder"
             )

@@ -12,14 +12,19 @@ from actorflow.workflow.actions import (
     SendEvent,
 )
 from actorflow.workflow.events import (
+    ChildCompleted,
     ChildCreated,
+    ChildFailed,
     DetachedCreated,
     EventSent,
     ExecutionCompleted,
     HistoryEvent,
     Status,
+    TaskCompleted,
+    TaskFailed,
     TaskScheduled,
     TimerCreated,
+    TimerFired,
 )
 
 
@@ -45,6 +50,16 @@ def event_of(action: Action, instance_id: str, at_ns: int) -> HistoryEvent | Non
     """Return the event that records one action, None for one that is recorded nowhere."""
     recorder = _RECORDERS.get(type(action))
     return recorder(action, instance_id, at_ns) if recorder is not None else None
+
+
+def outlives_execution(fact: HistoryEvent) -> bool:
+    """Whether a fact that waits behind a continue-as-new is for the next execution too.
+
+    Results and timers are not: the next execution uses the same ids for other things.
+    """
+    return not isinstance(
+        fact, TaskCompleted | TaskFailed | ChildCompleted | ChildFailed | TimerFired
+    )
 
 
 def child_instance_id(parent_instance_id: str, action_id: int) -> str:
