@@ -13,12 +13,14 @@ import pytest
 from actorflow.actors.store.memory import MemoryStore
 from actorflow.server.loader import load_app
 from actorflow.workflow import (
+    ChildFailedError,
     Instance,
     InstanceStalledError,
     Limits,
     Registry,
     Status,
     WorkflowClient,
+    WorkflowContext,
     WorkflowEngine,
 )
 from tests.pages import page_text, program_of
@@ -151,6 +153,23 @@ def test_a_long_history_is_warned_of_once_and_stalls_at_the_limit(
     in_virtual_time(guide, main, Limits(history_events_warn=10, history_events_max=15))
     (warning,) = (r for r in caplog.records if "history is long" in r.message)
     assert warning.levelname == "WARNING"
+
+
+def test_children_end_where_the_limit_is() -> None:
+    app = Registry()
+
+    @app.workflow
+    async def nest(ctx: WorkflowContext, level: int = 0) -> str:
+        try:
+            return str(await ctx.call_child_workflow("nest", input=level + 1))
+        except ChildFailedError as error:
+            return f"{level}: {error.details.message}"
+
+    async def main(engine: WorkflowEngine) -> None:
+        output = await WorkflowClient(engine).run("nest")
+        assert output.startswith("5: the depth of child workflows")
+
+    in_virtual_time(app, main, Limits(child_depth_max=5))
 
 
 def naps(first: str) -> Registry:

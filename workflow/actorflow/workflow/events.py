@@ -55,12 +55,14 @@ class FailureDetails(_Record, frozen=True, kw_only=True):
 
 
 class ParentRef(_Record, frozen=True, kw_only=True):
-    """The parent of a child execution: where its completion goes."""
+    """The parent of a child execution: where its completion goes. `depth` is the level of the child
+    below the root, which has none."""
 
     instance_id: str
     execution_id: str
     task_id: int
     name: str = ""
+    depth: int = 1
 
 
 class TimerOrigin(_Record, frozen=True, kw_only=True):

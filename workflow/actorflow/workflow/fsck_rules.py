@@ -23,7 +23,6 @@ from actorflow.workflow.events import (
     ExecutionCompleted,
     ExecutionStarted,
     HistoryEvent,
-    ParentRef,
     Status,
     TaskCompleted,
     TaskFailed,
@@ -31,7 +30,13 @@ from actorflow.workflow.events import (
     TimerCreated,
     TimerFired,
 )
-from actorflow.workflow.outbound import carry_out, report_end, timer_name, timer_of
+from actorflow.workflow.outbound import (
+    carry_out,
+    parent_ref,
+    report_end,
+    timer_name,
+    timer_of,
+)
 from actorflow.workflow.records import Head, head_of, history_of, inbox_of, instance_of, summary_of
 from actorflow.workflow.requests import INSTANCE, WORKER_READY
 from actorflow.workflow.state import InstanceState, state_before
@@ -317,12 +322,7 @@ def _check_child(
     waiting: Waiting,
     children: Mapping[str, Child | None],
 ) -> tuple[str, str] | None:
-    parent = ParentRef(
-        instance_id=state.instance_id,
-        execution_id=state.execution_id,
-        task_id=task_id,
-        name=state.name,
-    )
+    parent = parent_ref(state, task_id)
     if (child.instance_id, parent) in waiting.starts:
         return None
     text = f"child {task_id} ({child.instance_id})"

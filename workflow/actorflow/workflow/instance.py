@@ -15,6 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from actorflow.actors import REMIND, ActorId, Reminder
+from actorflow.actors.errors import LimitExceededError, UsageError
 from actorflow.workflow.codec import decode_event
 from actorflow.workflow.errors import (
     IdempotencyConflictError,
@@ -31,7 +32,6 @@ from actorflow.workflow.events import (
     ExecutionStarted,
     ExecutionSuspended,
     FailureDetails,
-    ParentRef,
     TaskCompleted,
     TaskFailed,
     TimerFired,
@@ -114,8 +114,10 @@ class InstanceActor:
         request = unpack(StartRequest, message.payload)
         old = self.execution
         key = _start_key(request)
-        if old is not None and (verdict := self._known(old, request, key)) is not None:
-            self._refuse_start(effects, request, verdict)
+        if old is not None and _is_repeated(old, request, key):
+            return NOTHING
+        if (refusal := self._refusal(old, request)) is not None:
+            self._refuse_start(effects, request, refusal)
             return NOTHING
         new = Execution(self._actor_id.key, self._host)
         new.start_key = key
@@ -148,21 +150,16 @@ class InstanceActor:
         )
         return NOTHING
 
-    def _known(
-        self, old: Execution, request: StartRequest, key: str
-    ) -> Exception | ParentRef | None:
-        """Decide about a start whose id is known: an error, a repetition (falsy error), or go on.
-
-        Returns: None to start anew; the parent for a child's repeated start, which is ignored; or
-            the reason why not.
-        """
+    def _refusal(self, old: Execution | None, request: StartRequest) -> UsageError | None:
+        """Say why a start cannot be; None when it can."""
+        depth, depth_max = _depth(request), self._host.limits.child_depth_max
+        if depth > depth_max:
+            limit = "the depth of child workflows below their root (child_depth_max)"
+            return LimitExceededError(limit, depth_max, depth)
+        if old is None:
+            return None
         instance_id = self._actor_id.key
-        old_parent = old.state.parent or (old.pending_start and old.pending_start.parent)
-        if request.parent is not None and request.parent == old_parent:
-            return request.parent
         if request.idempotency_key and old.start_key.startswith(_key_hash(request) + ":"):
-            if old.start_key == key:
-                return _REPEATED
             return IdempotencyConflictError(
                 f"the idempotency key was used to start {instance_id!r} with another name or input"
             )
@@ -176,16 +173,15 @@ class InstanceActor:
             return InstanceExistsError(instance_id)
         return None
 
-    def _refuse_start(
-        self, effects: Effects, request: StartRequest, verdict: Exception | ParentRef
-    ) -> None:
-        if verdict is _REPEATED or isinstance(verdict, ParentRef):
-            return
+    def _refuse_start(self, effects: Effects, request: StartRequest, refusal: UsageError) -> None:
         if request.parent is None:
-            effects.reject(verdict)
+            effects.reject(refusal)
             return
+        exists = isinstance(refusal, InstanceExistsError)
         failure = FailureDetails(
-            error_type="WorkflowInstanceAlreadyExists", message=str(verdict), non_retriable=True
+            error_type="WorkflowInstanceAlreadyExists" if exists else type(refusal).__name__,
+            message=str(refusal),
+            non_retriable=True,
         )
         failed = ChildFailed(
             at_ns=self._host.now_ns(), task_id=request.parent.task_id, failure=failure
@@ -392,8 +388,6 @@ class InstanceActor:
         return max(self._host.now_ns(), execution.state.updated_at_ns)
 
 
-_REPEATED = IdempotencyConflictError("the same start again")  # a marker, never raised
-
 _HANDLERS: dict[str, Callable[[InstanceActor, Effects, Message], bytes]] = {
     START: InstanceActor.start,
     RAISE: InstanceActor.raise_event,
@@ -408,6 +402,18 @@ _HANDLERS: dict[str, Callable[[InstanceActor, Effects, Message], bytes]] = {
     GO_ON: InstanceActor.go_on,
     WORKER_READY: InstanceActor.worker_ready,
 }
+
+
+def _is_repeated(old: Execution, request: StartRequest, key: str) -> bool:
+    """Whether a start has been taken before: a child's, or one with this idempotency key."""
+    if key and old.start_key == key:
+        return True
+    old_parent = old.state.parent or (old.pending_start and old.pending_start.parent)
+    return request.parent is not None and request.parent == old_parent
+
+
+def _depth(request: StartRequest) -> int:
+    return request.parent.depth if request.parent is not None else 0
 
 
 def _key_hash(request: StartRequest) -> str:

@@ -90,6 +90,17 @@ def end_wait(effects: Effects, state: InstanceState, name: str) -> None:
         effects.cancel_reminder(timer_name(state.generation, timer_id))
 
 
+def parent_ref(state: InstanceState, task_id: int) -> ParentRef:
+    """Return what a child of this instance knows of its parent."""
+    return ParentRef(
+        instance_id=state.instance_id,
+        execution_id=state.execution_id,
+        task_id=task_id,
+        name=state.name,
+        depth=1 if state.parent is None else state.parent.depth + 1,
+    )
+
+
 def report_end(
     effects: Effects, parent: ParentRef, instance_id: str, event: ExecutionCompleted
 ) -> None:
@@ -146,13 +157,7 @@ def _schedule_task(effects: Effects, state: InstanceState, event: TaskScheduled)
 
 
 def _start_child(effects: Effects, state: InstanceState, event: ChildCreated) -> None:
-    parent = ParentRef(
-        instance_id=state.instance_id,
-        execution_id=state.execution_id,
-        task_id=event.event_id,
-        name=state.name,
-    )
-    request = StartRequest(event.name, event.input, parent=parent)
+    request = StartRequest(event.name, event.input, parent=parent_ref(state, event.event_id))
     effects.send(ActorId(INSTANCE, event.instance_id), START, pack(request))
 
 
