@@ -147,7 +147,7 @@ def test_s12_facts_that_waited_for_a_worker_do_not_reach_the_next_execution() ->
     @app.workflow
     async def race(ctx: WorkflowContext, again: bool) -> str:
         if again:
-            first = ctx.create_timer(10)
+            first = ctx.create_timer(60)
             await ctx.when_any([first, ctx.wait_for_external_event("go")])
             ctx.continue_as_new(False)
         began = ctx.now()
@@ -161,7 +161,7 @@ def test_s12_facts_that_waited_for_a_worker_do_not_reach_the_next_execution() ->
         stand.world.registry = Registry()
         await stand.restart()
         await stand.raise_event("r", "go", 1, "e1")
-        await asyncio.sleep(20)
+        await asyncio.sleep(100)
         stand.world.registry = app
         await stand.restart()
         assert json.loads((await stand.end_of("r")).output or "") == "True"
