@@ -132,7 +132,8 @@ def test_aliases_switches_and_the_variable_for_the_file(tmp_path: Path) -> None:
         (["--http-port", "x"], "flag --http-port"),
         (["--listen-addresses", "0.0.0.0"], "--insecure"),
         (["--config", "none.toml"], "No such file"),
-        (["--store", f"redis://u:{CANARY}@h"], "Redis store"),
+        (["--store", f"redis://u:{CANARY}@h:x"], "host or port that cannot be read"),
+        (["--processes", "2"], "take --store redis://HOST"),
     ],
 )
 def test_bad_settings_are_usage_errors(command: str, arguments: list[str], expected: str) -> None:

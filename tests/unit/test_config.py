@@ -70,8 +70,11 @@ def test_every_option_can_come_from_every_source(tmp_path: Path) -> None:
         "app-id": "shop",
         "http-port": "81",
         "listen-addresses": "::1,127.0.0.2",
-        "store": "memory:",
+        "store": "redis://cache",
         "durability": "fsync",
+        "partitions": "16",
+        "processes": "2",
+        "lease-seconds": "1.5",
         "max-body-size": "1Mi",
         "read-buffer-size": "8Ki",
         "api-token-file": str(token),
@@ -147,18 +150,66 @@ def test_stores_that_are_refused(text: str) -> None:
         parse_store(text)
 
 
-def test_redis_is_refused_for_now_and_its_password_is_not_shown() -> None:
+@pytest.mark.parametrize(
+    ("text", "shown_as"),
+    [
+        ("redis://", "redis://"),
+        ("redis://cache:6379/2", "redis://cache:6379/2"),
+        ("rediss://me:hunter2@cache", "rediss://cache"),
+        (
+            "redis+sentinel://a:1,b:2/main?sentinel_password=hunter2",
+            "redis+sentinel://a:1,b:2/main",
+        ),
+        ("redis+cluster://a,b:7000", "redis+cluster://a,b:7000"),
+        ("unix:///run/redis.sock", "unix:///run/redis.sock"),
+    ],
+)
+def test_redis_stores_are_shared_and_never_show_a_password(text: str, shown_as: str) -> None:
+    store = load({"store": text}).settings.store
+    assert store.is_shared
+    assert store.url == text
+    assert str(store) == shown_as
+    assert "hunter2" not in repr(store)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["redis+x://a", "redis://me:hunter2@a:b", "redis://me:hunter2@a/x", "redis://hunter2:x@a?b=1"],
+)
+def test_redis_urls_that_are_refused_do_not_show_the_password(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        load({"store": "redis://user:hunter2@cache:6379/0"})
-    assert "does not have the Redis store yet" in str(caught.value)
+        load({"store": text})
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        ({"processes": "2"}, "only one process can use"),
+        ({"processes": "2", "store": "memory:"}, "only one process can use"),
+        ({"partitions": "64"}, "leave --partitions out"),
+        ({"durability": "replicated"}, "allowed for SQLite: local or fsync"),
+        ({"durability": "memory"}, "allowed for SQLite: local or fsync"),
+        ({"durability": "memory", "store": "memory:", "partitions": "1"}, ""),
+        ({"processes": "4", "partitions": "16", "store": "redis://a", "durability": "both"}, ""),
+    ],
+)
+def test_what_a_store_cannot_do(flags: dict[str, str], text: str) -> None:
+    if not text:
+        load(flags)
+        return
+    with pytest.raises(ConfigError, match=text):
+        load(flags)
 
 
 BAD_TEXTS = [
     ("http-port", "70000", "0 to 65535"),
     ("http-port", "", "0 to 65535"),
     ("app-id", "a b", "letters"),
-    ("durability", "replicated", "local or fsync"),
+    ("durability", "some", "local or fsync"),
+    ("processes", "0", "1 to 64"),
+    ("partitions", "2000", "1 to 1,024"),
+    ("lease-seconds", "0.1", "0.5 to 300"),
     ("log-level", "DEBUG", "debug or info"),
     ("log-format", "xml", "console or json"),
     ("metrics", "maybe", "true or false"),

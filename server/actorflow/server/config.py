@@ -47,7 +47,10 @@ class Settings:
     http_port: int = 3500
     listen_addresses: tuple[str, ...] = ("127.0.0.1",)
     store: StoreUrl = DEFAULT_STORE
-    durability: Literal["local", "fsync"] = "local"
+    durability: Literal["memory", "local", "fsync", "replicated", "both"] = "local"
+    partitions: int | None = None
+    processes: int = 1
+    lease_s: float = 10.0
     max_body_bytes: int = 4 * MI
     read_buffer_bytes: int = 4 * KI
     api_tokens: tuple[str, ...] = field(default=(), repr=False)
@@ -72,8 +75,8 @@ class Settings:
 
     @property
     def durability_level(self) -> str:
-        """The promise that really holds: `memory`, `local` or `fsync`."""
-        return "memory" if self.store.path is None else self.durability
+        """The promise that really holds; `memory` for the memory store, whatever was asked for."""
+        return "memory" if self.store.scheme == "memory" else self.durability
 
 
 class Loaded(NamedTuple):
@@ -112,6 +115,7 @@ def load_settings(
             values[option.field] = _parsed(option, text, source)
     settings = Settings(**values)  # type: ignore[arg-type]  # each option's parser gives its field's type
     _check_bind(settings, sources)
+    _check_store(settings, sources)
     return Loaded(settings, sources, _unknown_variables(environ))
 
 
@@ -208,6 +212,27 @@ def _check_bind(settings: Settings, sources: Mapping[str, str]) -> None:
         "token is set; set ACTORFLOW_API_TOKEN or --api-token-file, listen on 127.0.0.1, or say "
         "--insecure"
     )
+
+
+def _check_store(settings: Settings, sources: Mapping[str, str]) -> None:
+    if settings.store.is_shared:
+        return
+    place = f"store ({sources['store']}) is {settings.store}"
+    if settings.processes > 1:
+        raise ConfigError(
+            f"processes ({sources['processes']}) is {settings.processes}, but {place}, which only "
+            "one process can use; take --store redis://HOST, or leave --processes out"
+        )
+    if settings.partitions not in (None, 1):
+        raise ConfigError(
+            f"partitions ({sources['partitions']}) is {settings.partitions}, but {place}, which "
+            "has one; leave --partitions out"
+        )
+    if settings.store.path is not None and settings.durability not in ("local", "fsync"):
+        raise ConfigError(
+            f"durability ({sources['durability']}) is {settings.durability!r}, but {place}; "
+            "allowed for SQLite: local or fsync"
+        )
 
 
 def _is_loopback(address: str) -> bool:

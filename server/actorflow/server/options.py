@@ -6,8 +6,9 @@ which may be a secret. `config.py` adds the setting and the source.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 ENV_PREFIX = "ACTORFLOW_"
 KI = 1_024
@@ -15,17 +16,29 @@ MI = 1_024 * KI
 GI = 1_024 * MI
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("console", "json")
-DURABILITIES = ("local", "fsync")
+DURABILITIES = ("memory", "local", "fsync", "replicated", "both")
+PROCESSES_MAX = 64
+PARTITIONS_MAX = 1_024
 
 
 @dataclass(frozen=True, slots=True)
 class StoreUrl:
-    """Where durable data lives. `path` is None for the memory store, which forgets at exit."""
+    """Where durable data lives: `path` of a file, `url` of a shared store; neither is memory, which
+    forgets at exit. `url` may hold a password: it is not in the repr, and not in the text."""
 
     scheme: str
     path: Path | None = None
+    url: str = field(default="", repr=False)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes can use it at once."""
+        return bool(self.url)
 
     def __str__(self) -> str:
+        if self.url:
+            parts = urlsplit(self.url)
+            return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         return "memory:" if self.path is None else f"{self.scheme}:///{self.path}"
 
 
@@ -66,18 +79,42 @@ def parse_bytes(text: str) -> int:
 
 
 def parse_store(text: str) -> StoreUrl:
-    """Return where the store is: `sqlite:///PATH` or `memory:`. Raises ValueError."""
+    """Return where the store is: `sqlite:///PATH`, `redis://HOST` and the like, or `memory:`.
+
+    Raises ValueError.
+    """
     if text == "memory:":
         return StoreUrl("memory")
     scheme, _, rest = text.partition("://")
     if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1 and "\0" not in rest:
         return StoreUrl("sqlite", Path(rest[1:]))
-    allowed = (
-        "sqlite:///PATH (three slashes and a relative path, four for an absolute one) or memory:"
+    if scheme.partition("+")[0] in ("redis", "rediss") or scheme == "unix":
+        return _redis_url(scheme, text)
+    raise ValueError(
+        "sqlite:///PATH (three slashes and a relative path, four for an absolute one), "
+        "redis://HOST:PORT (also rediss, redis+sentinel, redis+cluster, unix) or memory:"
     )
-    if scheme in ("redis", "rediss"):
-        raise ValueError(f"{allowed}; this release does not have the Redis store yet")
-    raise ValueError(allowed)
+
+
+def _redis_url(scheme: str, text: str) -> StoreUrl:
+    # Only if it is chosen: the client commands read a setting or two, and must start fast.
+    from actorflow.actors.errors import UsageError  # noqa: PLC0415
+    from actorflow.actors.store.redis.url import parse_url  # noqa: PLC0415
+
+    try:
+        parse_url(text)
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+    return StoreUrl(scheme, url=text)
+
+
+def _parse_count(most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= most:
+            raise ValueError(f"a number from 1 to {most:,}")
+        return int(text)
+
+    return parse
 
 
 def _parse_port(text: str) -> int:
@@ -89,6 +126,12 @@ def _parse_port(text: str) -> int:
 def _parse_seconds(text: str) -> float:
     if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", text) or float(text) > 3_600:
         raise ValueError("seconds from 0 to 3600")
+    return float(text)
+
+
+def _parse_lease(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3})?", text) or not 0.5 <= float(text) <= 300:
+        raise ValueError("seconds from 0.5 to 300")
     return float(text)
 
 
@@ -193,14 +236,38 @@ OPTIONS: tuple[Option, ...] = (
         field="store",
         parse=parse_store,
         metavar="URL",
-        help="Where instances live: sqlite:///PATH, or memory: which forgets at exit.",
+        help="Where instances live: sqlite:///PATH; redis://HOST:PORT, which many processes share "
+        "(put a URL with a password into ACTORFLOW_STORE); or memory: which forgets at exit.",
     ),
     Option(
         name="durability",
         field="durability",
         parse=_one_of(*DURABILITIES),
         metavar="LEVEL",
-        help="What accepted calls survive: local, a kill -9; fsync, also a power cut.",
+        help="What accepted calls survive: local, a kill -9; fsync, also a power cut. With Redis "
+        "also replicated, the loss of the primary; both, of fsync and replicated; memory, nothing.",
+    ),
+    Option(
+        name="partitions",
+        field="partitions",
+        parse=_parse_count(PARTITIONS_MAX),
+        metavar="COUNT",
+        help="Redis: into how many parts the store is cut when it is founded, 64 unless told "
+        "otherwise. It never changes; a host that asks for another number refuses to start.",
+    ),
+    Option(
+        name="processes",
+        field="processes",
+        parse=_parse_count(PROCESSES_MAX),
+        metavar="COUNT",
+        help="Worker processes behind the one port; more than one needs a Redis store.",
+    ),
+    Option(
+        name="lease-seconds",
+        field="lease_s",
+        parse=_parse_lease,
+        metavar="SECONDS",
+        help="Redis: how long a host that falls silent keeps its partitions.",
     ),
     Option(
         name="max-body-size",

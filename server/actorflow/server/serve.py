@@ -21,34 +21,27 @@ import click
 import structlog
 
 from actorflow.actors.collector import calm_collector
-from actorflow.actors.errors import ActorflowError, CorruptError, StoreInUseError
-from actorflow.actors.ports import PartitionStore
+from actorflow.actors.errors import ActorflowError
 from actorflow.server.app import HttpServer
 from actorflow.server.config import Settings
 from actorflow.server.loader import AppLoadError, load_app
 from actorflow.server.logs import configure_logs
+from actorflow.server.stores import StartUpError as StartUpError
+from actorflow.server.stores import find_store, store_error
 from actorflow.workflow.engine import WorkflowEngine
 from actorflow.workflow.registry import Registry
 
 log = structlog.get_logger("actorflow.server")
 
 _SURVIVES = {
-    "memory": "nothing survives the end of this process",
+    "memory": "nothing survives the end of the store",
     "local": "what was accepted survives kill -9",
     "fsync": "what was accepted survives a power cut",
+    "replicated": "what was accepted survives the loss of the primary",
+    "both": "what was accepted survives a power cut and the loss of the primary",
 }
 _FORCED_EXIT_DELAY_S = 0.1
 _THREADS_END_S = 0.5
-
-
-class StartUpError(ActorflowError):
-    """The server cannot start. The text is the cause; `mend` says what to do."""
-
-    code = "START_UP"
-
-    def __init__(self, cause: str, mend: str = "") -> None:
-        super().__init__(cause)
-        self.mend = mend
 
 
 def run(settings: Settings) -> int:
@@ -169,39 +162,23 @@ def _loop_factory(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop]
 async def _engine(
     settings: Settings, registry: Registry | None, stop: Stop
 ) -> AsyncIterator[WorkflowEngine]:
-    engine = WorkflowEngine(_store(settings), registry, app_id=settings.app_id)
+    found = await find_store(settings)
+    engine = WorkflowEngine(
+        found.store,
+        registry,
+        app_id=settings.app_id,
+        partition_count=found.partition_count,
+        cluster=found.cluster,
+        lease_ttl_ms=round(settings.lease_s * 1_000),
+    )
     try:
         await engine.start_up()
     except (ActorflowError, OSError) as err:
-        raise _store_error(err, settings) from err
+        raise store_error(err, settings.store) from err
     try:
         yield engine
     finally:
         await engine.shut_down(drain_s=stop.left_s())
-
-
-def _store(settings: Settings) -> PartitionStore:
-    path = settings.store.path
-    if path is None:
-        from actorflow.actors.store.memory import MemoryStore  # noqa: PLC0415 -- only if chosen
-
-        return MemoryStore()
-    if not path.parent.is_dir():
-        raise StartUpError(
-            f"the folder of --store {settings.store} does not exist", f"mkdir -p {path.parent}"
-        )
-    from actorflow.actors.store.sqlite import SqliteStore  # noqa: PLC0415 -- only if chosen
-
-    return SqliteStore(path, durability=settings.durability)
-
-
-def _store_error(err: Exception, settings: Settings) -> StartUpError:
-    mends: dict[type[Exception], str] = {
-        StoreInUseError: "",  # says itself who has it, and what to do
-        CorruptError: "restore a backup or choose another file; this one was not changed",
-    }
-    mend = mends.get(type(err), "check the path, its permissions and the disk")
-    return StartUpError(f"cannot open --store {settings.store}: {err}", mend)
 
 
 def _port_error(err: OSError, settings: Settings) -> StartUpError:
