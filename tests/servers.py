@@ -146,6 +146,11 @@ class Server:
         """Send a signal: SIGSTOP freezes the server."""
         os.kill(self.pid, number)
 
+    def has_good_replica(self) -> bool:
+        """Whether `min-replicas-to-write 1` is fulfilled; it must be set."""
+        with self.client() as client:
+            return bool(client.info("replication")["min_slaves_good_slaves"])
+
     async def reaches(self, condition: Callable[["Server"], object]) -> None:
         """Wait until something is true of the server."""
         while not await asyncio.to_thread(condition, self):  # noqa: ASYNC110 -- it tells nobody

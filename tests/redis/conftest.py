@@ -27,13 +27,6 @@ def synced_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Se
         yield server
 
 
-@pytest.fixture(scope="module")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The oldest Redis that is supported."""
-    with Server("redis", tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
 @pytest_asyncio.fixture
 async def store(any_server: Server) -> AsyncIterator[RedisStore]:
     """An empty store of eight partitions."""

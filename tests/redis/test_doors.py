@@ -124,7 +124,7 @@ class TestSentinel:
             two.do("REPLICAOF", "127.0.0.1", one.port)
             for server in (one, two):
                 server.do("CONFIG", "SET", "min-replicas-to-write", "1")
-            await two.reaches(lambda server: server.do("ROLE")[3] == b"connected")
+            await one.reaches(Server.has_good_replica)
             with sentinel(tmp_path / "sentinel", one.port) as watch:
                 await watch.reaches(_knows_replica)
                 url = f"redis+sentinel://127.0.0.1:1,127.0.0.1:{watch.port}/main"

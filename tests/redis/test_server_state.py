@@ -190,6 +190,7 @@ class TestReplicas:
                 with pytest.raises(StoreRefusedError, match="min-replicas-to-write"):
                     await store.open()
                 primary.do("CONFIG", "SET", "min-replicas-to-write", "1")
+                await primary.reaches(Server.has_good_replica)
                 await store.open()
                 writer = Writer(store, 0)
                 await writer.write(10)

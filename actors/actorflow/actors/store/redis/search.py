@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from actorflow.actors.store.redis.keys import PartitionKeys
     from actorflow.actors.store.redis.wire import Reply
 
-PAGE_MIN, PAGE_MAX = 16, 250
+PAGE_MIN, PAGE_MAX = 8, 250
 """Index entries in one read of one range."""
 
 

@@ -218,6 +218,7 @@ class Wire:
         if self._connecting is None or self._connecting.done():
             loop = asyncio.get_running_loop()
             self._connecting = loop.create_task(self._open(loop), name=f"connect {self.address}")
+            self._connecting.add_done_callback(_hear)
         connecting = self._connecting
         try:
             # One attempt for all who wait; nobody's cancellation takes it from the others.
@@ -263,6 +264,12 @@ class Wire:
             )
         else:
             await loop.create_unix_connection(lambda: connection, address.host)
+
+
+def _hear(connecting: asyncio.Task[_Connection]) -> None:
+    """Take note of a failure that nobody may wait for any more."""
+    if not connecting.cancelled():
+        connecting.exception()
 
 
 def _keep_alive(sock: socket.socket | None) -> None:
