@@ -71,6 +71,33 @@ class Shelf(Actor):
     async def wrong_name(self) -> None:
         self.state[3] = "x"  # type: ignore[index]  # the mistake under test
 
+    async def name_without_utf8(self) -> None:
+        self.state["\ud800"] = "x"
+
+    async def remind_without_utf8(self) -> None:
+        await self.reminders.set("\ud800", due=timedelta(seconds=1))
+
+    async def cancel_without_utf8(self) -> None:
+        await self.reminders.cancel("\ud800")
+
+    async def send_without_utf8(self) -> None:
+        self.send(ActorId("Shelf", "\ud800"), "names")
+
+    async def send_method_without_utf8(self) -> None:
+        self.send(ActorId("Shelf", "2"), "\ud800")
+
+    async def call_without_utf8(self) -> None:
+        await self.call(ActorId("Shelf", "\ud800"), "put_default")
+
+    async def send_to_a_text(self) -> None:
+        self.send("Shelf/2", "names")  # type: ignore[arg-type]  # the mistake under test
+
+    async def send_to_a_number(self) -> None:
+        self.send(ActorId("Shelf", 2), "names")  # type: ignore[arg-type]  # the mistake under test
+
+    async def shows_nothing(self) -> None:
+        raise UnshowableError
+
     async def not_json(self) -> None:
         self.state["x"] = object()
 
@@ -134,6 +161,42 @@ def test_reading_creates_nothing() -> None:
         async with stage.system(Reader) as system:
             assert await system.call(ActorId("Reader", "r"), "look") == b"0"
         assert await stage.memory.load(0, [ActorId("Reader", "r")], with_log=False) == [None]
+
+    on_stage(main)
+
+
+class UnshowableError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "name_without_utf8",
+        "remind_without_utf8",
+        "cancel_without_utf8",
+        "send_without_utf8",
+        "send_method_without_utf8",
+        "call_without_utf8",
+        "send_to_a_text",
+        "send_to_a_number",
+        "shows_nothing",
+    ],
+)
+def test_one_actors_mistake_costs_nobody_else(method: str) -> None:
+    """A commit that the store refuses would drop the work of all."""
+
+    async def main(stage: Stage) -> None:
+        async with stage.system(Shelf) as system:
+            good = asyncio.ensure_future(system.call(ActorId("Shelf", "2"), "put", PEN))
+            with pytest.raises((ActorCallError, UsageError)):
+                await system.call(ONE, method, timeout_s=5)
+            with pytest.raises(InvalidActorIdError):
+                await system.call(ActorId("Shelf", "\ud800"), "put", PEN)
+            assert await good == b"1"
+            assert system.problems() == []
+            assert await system.call(ONE, "names", timeout_s=5) == b'["items"]'
 
     on_stage(main)
 

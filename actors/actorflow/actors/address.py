@@ -49,6 +49,8 @@ def partition_of(actor: ActorId, partition_count: int) -> int:
 
 
 def _check_part(part: str, text: str, max_bytes: int) -> None:
+    if not isinstance(text, str):
+        raise InvalidActorIdError(part, repr(text), "is no text")
     if not text:
         raise InvalidActorIdError(part, text, "is empty")
     if text.isascii() and text.isprintable() and len(text) <= max_bytes:

@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, get_type_hints
 
 from actorflow.actors.actor import ActorType
+from actorflow.actors.address import checked_actor_id
 from actorflow.actors.errors import InvariantError, UnknownMethodError, UsageError
 from actorflow.actors.ports import Reminder, Summary
 from actorflow.actors.values import from_json, to_json
@@ -60,7 +61,8 @@ class Actor:
 
     def send(self, target: ActorId, method: str, argument: object = None) -> None:
         """Send a message that takes effect exactly once, in order, if this turn commits."""
-        self._host.turn().send(target, method, to_json(argument))
+        target = checked_actor_id(*target)
+        self._host.turn().send(target, _checked_name("method", method), to_json(argument))
 
     async def call(
         self,
@@ -112,8 +114,7 @@ class State(MutableMapping[str, Any]):
         return self._values[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
-        if not isinstance(name, str):
-            raise TypeError(f"a state name is a str, not {type(name).__name__}")
+        _checked_name("state", name)
         self._host.turn()
         self._values[name] = value
         self._host.removed.discard(name)
@@ -178,11 +179,12 @@ class Reminders:
         period_ms = int(period.total_seconds() * 1_000) if period is not None else 0
         if period is not None and period_ms < 1:
             raise UsageError("a reminder's period is at least one millisecond")
-        self._host.turn().set_reminder(Reminder(name, due_ms, period_ms, to_json(data)))
+        reminder = Reminder(_checked_name("reminder", name), due_ms, period_ms, to_json(data))
+        self._host.turn().set_reminder(reminder)
 
     async def cancel(self, name: str) -> None:
         """Remove a reminder; harmless when there is none."""
-        self._host.turn().cancel_reminder(name)
+        self._host.turn().cancel_reminder(_checked_name("reminder", name))
 
 
 class Timers:
@@ -296,6 +298,19 @@ class _Host:
             now_ms = self.services.clock.now_ns() // 1_000_000
             effects.set_summary(Summary("", "", now_ms, now_ms, b""))
             self._exists = True
+
+
+def _checked_name(what: str, name: object) -> str:
+    """Return a name that every store can keep: one it refused would cost the whole commit, and so
+    the work of other actors."""
+    if not isinstance(name, str):
+        raise UsageError(f"a {what} name is a str, not {type(name).__name__}")
+    if not name.isascii():
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"the {what} name {name!r} is not valid Unicode") from None
+    return name
 
 
 def authored_type(cls: type[Actor]) -> ActorType:

@@ -50,7 +50,7 @@ class TurnFailures:
         limits = self._env.limits
         durable = message.id != 0 or message.reminder is not None
         park = message.id != 0 and message.attempt >= limits.message_attempts
-        reason = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {_text_of(error)}"
         level = logging.ERROR if durable else logging.INFO
         _log.log(
             level,
@@ -129,7 +129,7 @@ async def own_cancellation_raised(turn: Awaitable[bytes]) -> bytes:
     except (Exception, GeneratorExit, KeyboardInterrupt):
         raise
     except BaseException as error:
-        text = str(error)
+        text = _text_of(error)
         if isinstance(error, asyncio.CancelledError):
             task = asyncio.current_task()
             if task is None or task.cancelling():
@@ -142,7 +142,14 @@ def answer_of(error: Exception) -> ActorflowError:
     """Turn any exception of an actor's code into what its caller gets: text, never the object."""
     if isinstance(error, ActorflowError):
         return error
-    return ActorCallError(type(error).__name__, str(error), _stack_of(error))
+    return ActorCallError(type(error).__name__, _text_of(error), _stack_of(error))
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as broken:  # noqa: BLE001 -- the author's own __str__ may do anything
+        return f"(its text cannot be shown: {type(broken).__name__})"
 
 
 def _stack_of(error: BaseException) -> str:

@@ -293,6 +293,7 @@ class ActorSystem:
             raise UsageError(NOT_STARTED)
         if actor.type not in self._actor_types:
             raise UnknownActorTypeError(actor.type, sorted(self._actor_types))
+        checked_actor_id(*actor)  # a store that refused it would refuse the work of others with it
         if len(payload) > self.limits.payload_bytes:
             raise LimitExceededError("a payload (bytes)", self.limits.payload_bytes, len(payload))
         return self._partitions[partition_of(actor, self._partition_count)]
