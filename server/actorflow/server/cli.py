@@ -11,6 +11,9 @@ from typing_extensions import override
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _COMMANDS = {
     "config": ("actorflow.server.cli_serve", "show_config"),
+    "export": ("actorflow.server.cli_store", "export_command"),
+    "fsck": ("actorflow.server.cli_store", "fsck"),
+    "import": ("actorflow.server.cli_store", "import_command"),
     "serve": ("actorflow.server.cli_serve", "serve"),
     "workflow": ("actorflow.server.cli_workflow", "workflow"),
 }
@@ -39,7 +42,7 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, context_settings=_CONTEXT, epilog=_EXIT_CODES)
 @click.version_option(package_name="actorflow", message="actorflow %(version)s")
 def cli() -> None:
-    """Durable workflows on virtual actors, behind the Dapr Workflow API, in one process."""
+    """Durable workflows on virtual actors, behind the Dapr Workflow API."""
 
 
 def main() -> None:

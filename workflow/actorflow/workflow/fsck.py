@@ -137,7 +137,7 @@ class Fsck:
             self._progress(report.instances)
         report.add(self._parked(waiting))
         report.add(await self._orphans(waiting, set(waiting.numbers) - seen_with_reminders))
-        await self._confirm(suspects, report)
+        await self._confirm(suspects, waiting.link_findings, report)
         return report
 
     # ---- reading -------------------------------------------------------------------------------
@@ -159,9 +159,8 @@ class Fsck:
         }
         for source, recovery in enumerate(recoveries):
             found += waiting.add_entries(not_arrived(source, recovery.outbox, marks))
-            if not self._is_live:  # the partitions were not read at one instant
-                for text in link_faults(source, recovery.outbox, marks, self._count):
-                    found.append(Finding("link", f"partition {source}", text))
+            for text in link_faults(source, recovery.outbox, marks, self._count):
+                waiting.link_findings.add(Finding("link", f"partition {source}", text))
         if report is not None:
             report.add(found)
         return waiting
@@ -269,15 +268,16 @@ class Fsck:
 
     # ---- looking again -------------------------------------------------------------------------
 
-    async def _confirm(self, suspects: list[str], report: Report) -> None:
-        """Keep the findings that stay while their instance does not move."""
+    async def _confirm(self, suspects: list[str], links: set[Finding], report: Report) -> None:
+        """Keep the findings that stay while their instance, or link, does not move."""
         seen_before: dict[str, tuple[ActorRecord, set[Finding]]] = {}
         for look in range(LOOKS if self._is_live else 1):
-            if not suspects:
+            if not suspects and not links:
                 return
             if look:
                 await asyncio.sleep(PAUSE_S)  # noqa: TID251 -- bounded by LOOKS
-            now = await self._look_again(suspects)
+            now, links_now = await self._look_again(suspects)
+            links = links & links_now
             if look:
                 now = {
                     key: (record, found & seen_before[key][1])
@@ -285,19 +285,22 @@ class Fsck:
                     if record == seen_before[key][0] and found & seen_before[key][1]
                 }
             suspects, seen_before = list(now), now
+        report.add(sorted(links))
         for key in suspects:
             report.add(sorted(seen_before[key][1]))
             report.suspects.append(key)
 
-    async def _look_again(self, ids: list[str]) -> dict[str, tuple[ActorRecord, set[Finding]]]:
-        """Return the findings about rows; the records are the same before and after the rows were
-        read."""
+    async def _look_again(
+        self, ids: list[str]
+    ) -> tuple[dict[str, tuple[ActorRecord, set[Finding]]], set[Finding]]:
+        """Return the findings about rows of instances, whose records are the same before and after
+        the rows were read, and those about links."""
         before: dict[str, ActorRecord] = {}
         for start in range(0, len(ids), GROUP):
             for seen in await self._examined(ids[start : start + GROUP]):
                 before[seen.instance_id] = seen.record._replace(log=())
         waiting = await self._waiting(None)
-        result = {}
+        result: dict[str, tuple[ActorRecord, set[Finding]]] = {}
         for start in range(0, len(ids), GROUP):
             group = await self._examined(ids[start : start + GROUP])
             children = await self._children(group)
@@ -306,7 +309,7 @@ class Fsck:
                 record = seen.record._replace(log=())
                 if found and before.get(seen.instance_id) == record:
                     result[seen.instance_id] = (record, found)
-        return result
+        return result, waiting.link_findings
 
     # ---- repair --------------------------------------------------------------------------------
 

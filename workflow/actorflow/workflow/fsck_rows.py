@@ -70,6 +70,7 @@ class Waiting:
         self.numbers: dict[str, int] = {}
         self.others: list[tuple[int, DueReminder]] = []
         self.parked: list[Parked] = []
+        self.link_findings: set[Finding] = set()
         self.message_count = 0
         self.reminder_count = 0
         self.on_link_count = 0
