@@ -8,7 +8,9 @@ from actorflow.actors.store.redis import RedisStore
 from actorflow.actors.store.redis.keys import slot_of
 from tests.servers import Server
 
-KEY = re.compile(rb"^af:\{(\d+)\.\d+\}:(meta|messages|parked|due|reminders|outbox|marks|[xsl]:)")
+KEY = re.compile(
+    rb"^af:\{(\d+)\.\d+\}:(meta|messages|parked|due|reminders|outbox|marks|inbox|[xsl]:)"
+)
 
 
 def check_keys(server: Server, store: RedisStore, *, root: bool = True) -> int:

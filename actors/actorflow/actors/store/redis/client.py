@@ -124,10 +124,11 @@ class RedisClient:
         """Run packed commands at one server; errors stand among the answers."""
         return await self.wire(address, READS).call(b"".join(commands), len(commands))
 
-    async def close(self) -> None:
-        """See `Client`."""
+    async def close(self, *, finish: bool = True) -> None:
+        """See `Client`. Without `finish`, requests that wait for an answer are dropped: for reads
+        that block."""
         wires, self._wires = self._wires, {}
-        await asyncio.gather(*(wire.close() for wire in wires.values()))
+        await asyncio.gather(*(wire.close(finish=finish) for wire in wires.values()))
 
     def wire(self, address: Address, lane: int) -> Wire:
         """Return the connection to a server in a lane."""

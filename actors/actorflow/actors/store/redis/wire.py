@@ -200,15 +200,15 @@ class Wire:
             connection = await self._connect()
         return await connection.send(data, count, timeout_s or self._timeout_s)
 
-    async def close(self) -> None:
-        """Wait for open requests, then close. The wire may be used again."""
+    async def close(self, *, finish: bool = True) -> None:
+        """Wait for open requests if they are to `finish`, then close. It may be used again."""
         connection, self._connection = self._connection, None
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.gather(self._connecting, return_exceptions=True)
         if connection is None:
             return
-        while connection.is_open and not connection.is_idle:
+        while finish and connection.is_open and not connection.is_idle:
             last = connection._requests[-1].done  # noqa: SLF001 -- two halves of one thing
             await asyncio.wait((last, connection.closed), return_when=asyncio.FIRST_COMPLETED)
         connection.abort("closed")
