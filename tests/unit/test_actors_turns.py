@@ -13,6 +13,7 @@ from actorflow.actors.errors import (
     CallCycleError,
     LimitExceededError,
     OverloadedError,
+    PayloadError,
     UnavailableError,
     UnknownActorTypeError,
     UnknownMethodError,
@@ -247,5 +248,15 @@ def test_effects_of_a_caller_stay_when_it_handles_the_error_of_the_called() -> N
             assert await system.call(ANN, "ask_raising", b'"bob"') == b'"ValueError: no"'
             assert await lines_of(system, "ann") == ["asked"]
             assert await lines_of(system, "bob") == []
+
+    on_stage(main)
+
+
+def test_an_argument_of_the_wrong_type_is_refused_by_name() -> None:
+    async def main(stage: Stage) -> None:
+        async with stage.system(Notebook) as system:
+            with pytest.raises(PayloadError, match="argument 'line' of Notebook.write: expected"):
+                await system.call(ANN, "write", b"[1]")
+            assert await lines_of(system, "ann") == []
 
     on_stage(main)

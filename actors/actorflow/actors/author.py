@@ -203,10 +203,13 @@ class Timers:
 
 
 class _Method(NamedTuple):
+    """A method that can be called by name. `argument` names its argument in error texts."""
+
     function: Callable[..., Coroutine[Any, Any, Any]]
-    takes_argument: bool
-    needs_argument: bool
-    argument_type: Any
+    takes_argument: bool = False
+    needs_argument: bool = False
+    argument_type: Any = None
+    argument: str = ""
 
 
 class _Host:
@@ -283,7 +286,7 @@ class _Host:
         method = self.methods[message.method]
         if not method.takes_argument or (not message.payload and not method.needs_argument):
             return await method.function(self._actor)
-        argument = from_json(message.payload, method.argument_type)
+        argument = from_json(message.payload, method.argument_type, what=method.argument)
         return await method.function(self._actor, argument)
 
     def _keep(self, effects: Effects) -> None:
@@ -346,7 +349,12 @@ def _method_of(cls: type[Actor], name: str, function: Any) -> _Method:
             "most one, for example a dataclass"
         )
     if not parameters:
-        return _Method(function, takes_argument=False, needs_argument=False, argument_type=None)
+        return _Method(function)
     argument_type = get_type_hints(function).get(parameters[0].name)
-    needs = parameters[0].default is inspect.Parameter.empty
-    return _Method(function, takes_argument=True, needs_argument=needs, argument_type=argument_type)
+    return _Method(
+        function,
+        takes_argument=True,
+        needs_argument=parameters[0].default is inspect.Parameter.empty,
+        argument_type=argument_type,
+        argument=f"argument {parameters[0].name!r} of {cls.__name__}.{name}",
+    )

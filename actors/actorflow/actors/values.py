@@ -71,9 +71,9 @@ def to_json(value: object) -> bytes:
     return (to_payload(value) or "null").encode()
 
 
-def from_json(data: bytes, annotation: object) -> Any:
+def from_json(data: bytes, annotation: object, *, what: str = "value") -> Any:
     """Return the value of a JSON text as bytes; empty bytes are None. Raises as `from_payload`."""
-    return from_payload(data.decode(), annotation)
+    return from_payload(data.decode(), annotation, what=what)
 
 
 def _to_payload_slow(value: object, what: str) -> str:
