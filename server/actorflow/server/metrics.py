@@ -15,6 +15,37 @@ from actorflow.server.http.routing import Route
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+HELP = {
+    "turns": "Messages handled by actors.",
+    "failed_turns": "Turns that raised; their effects were dropped.",
+    "commits": "Commits that the store applied.",
+    "commit_resends": "Commits sent again because the store had not answered.",
+    "commits_already": "Commits that turned out to be applied when they were sent again.",
+    "commits_fenced": "Commits that the store refused because it has another owner or lost data.",
+    "activations": "Actors brought into memory.",
+    "evictions": "Actors that left memory because they were idle.",
+    "parked_messages": "Messages that failed too often; kept, delivered no more.",
+    "reminders_fired": "Reminders that came due, durable timers among them.",
+    "overloads": "Calls refused because a queue was full.",
+    "link_gaps": "Letters between partitions that came before an earlier one.",
+    "link_duplicates": "Letters between partitions that came again and were dropped.",
+    "link_rewinds": "Requests of a receiving partition to send again from a gap on.",
+    "link_resends": "Letters between partitions sent again because nobody had answered.",
+    "link_alarms": "Signs that a store has lost data of another partition.",
+    "live_actors": "Actors in memory.",
+    "live_bytes": "Approximate memory of live actors.",
+    "ready_actors": "Actors with a message to handle.",
+    "queued_bytes": "Payload bytes that wait in mailboxes.",
+    "armed_reminders": "Reminders due soon, and so kept in memory.",
+    "pending_deliveries": "Durable messages given to workers and not completed.",
+    "pending_outbox": "Messages to other partitions that are not acknowledged.",
+    "running_activities": "Activities that run now.",
+    "waiting_activities": "Activities that wait for a free place or a worker.",
+    "instances_without_worker": "Instances that wait for a worker with their code.",
+    "connected_workers": "Workers; the code of this process counts as one.",
+}
+"""What each number of the engine means; docs/operations.md says what to do about it."""
+
 
 class Metrics(Collector):
     """Everything at `/metrics`."""
@@ -53,10 +84,6 @@ class Metrics(Collector):
         counters: dict[str, int] = stats.pop("counters")
         gauges: dict[str, int] = {**stats.pop("gauges"), **stats}
         for name, value in counters.items():
-            yield CounterMetricFamily(f"actorflow_{name}", _sentence(name), value=value)
+            yield CounterMetricFamily(f"actorflow_{name}", HELP.get(name, ""), value=value)
         for name, value in gauges.items():
-            yield GaugeMetricFamily(f"actorflow_{name}", _sentence(name), value=value)
-
-
-def _sentence(name: str) -> str:
-    return name.replace("_", " ").capitalize() + "."
+            yield GaugeMetricFamily(f"actorflow_{name}", HELP.get(name, ""), value=value)
