@@ -24,9 +24,14 @@ from tests.sim.host import World
 from tests.sim.loop import SimClock, SimLoop, simulate
 
 
+class Halt(BaseException):
+    """What libraries raise past `except Exception`."""
+
+
 def registry() -> Registry:
     app = Registry()
     _register_troublemakers(app)
+    _register_escapees(app)
 
     @app.activity
     def naps(_: ActivityContext, seconds: float) -> float:
@@ -53,6 +58,27 @@ def registry() -> Registry:
         return total
 
     return app
+
+
+def _register_escapees(app: Registry) -> None:
+    @app.activity
+    async def cancels_itself(_: ActivityContext) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(10)
+
+    @app.activity
+    async def halts(_: ActivityContext) -> None:
+        raise Halt
+
+    @app.activity
+    def halts_in_thread(_: ActivityContext) -> None:
+        raise Halt
+
+    @app.activity
+    def interrupts_in_thread(_: ActivityContext) -> None:
+        raise KeyboardInterrupt
 
 
 def _register_troublemakers(app: Registry) -> None:
@@ -90,6 +116,10 @@ def _register_troublemakers(app: Registry) -> None:
         ("awaits_cancelled", "CancelledError"),
         ("exits", "SystemExit"),
         ("exits_in_thread", "SystemExit"),
+        ("cancels_itself", "CancelledError"),
+        ("halts", "Halt"),
+        ("halts_in_thread", "Halt"),
+        ("interrupts_in_thread", "RuntimeError"),
         ("stops_iteration", "RuntimeError"),
         ("answers_with_an_object", "PayloadError"),
     ],

@@ -136,12 +136,11 @@ class ActivityRunner:
         try:
             result = await self._call(definition, item)
             text = to_payload(result, what=f"result of activity {item.name!r}")
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+        except (KeyboardInterrupt, GeneratorExit):
+            raise  # the host's: on the loop nobody can tell who raised them
+        except BaseException as error:  # author code: it is the result
+            if self._stopping and isinstance(error, asyncio.CancelledError):
                 raise
-            return self._failed(item, failure_from(error, skip_frames=2, limits=self._limits))
-        except (Exception, SystemExit) as error:  # noqa: BLE001 -- author code: it is the result
             return self._failed(item, failure_from(error, skip_frames=2, limits=self._limits))
         if (
             text is not None
@@ -190,8 +189,9 @@ class ActivityRunner:
 def _call_in_thread(call: Callable[[], object]) -> object:
     try:
         return call()
-    except StopIteration as error:  # a future cannot hold one, and would never be done
-        raise RuntimeError("the activity raised StopIteration") from error
+    except (StopIteration, KeyboardInterrupt, GeneratorExit) as error:
+        # A future cannot hold the first; on the loop, the others would end the process.
+        raise RuntimeError(f"the activity raised {type(error).__name__}") from error
 
 
 def _not_registered(name: str, registry: Registry) -> FailureDetails:
