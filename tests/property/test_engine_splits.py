@@ -199,7 +199,7 @@ async def _evict_always(world: World) -> None:
                 roster = partition.roster
                 for activation in roster._activations.values():
                     activation.idle_since_s = -1e9
-                partition.evict_idle()
+                partition.keep_house()
 
 
 async def _restart(world: World, pauses: tuple[float, ...]) -> None:

@@ -28,9 +28,11 @@ from actorflow.actors.message import Message
 from actorflow.actors.partition import REMIND
 from actorflow.actors.ports import ActorRecord, PartitionStore, Query, Reminder, Summary
 from actorflow.actors.reference import ActorRef
+from actorflow.actors.roster import ERASE
 from actorflow.actors.runtime import ActorSystem
 
 __all__ = [
+    "ERASE",
     "REMIND",
     "Actor",
     "ActorCallError",

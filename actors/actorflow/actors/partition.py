@@ -69,6 +69,7 @@ class Partition:
             env,
             wake=self._schedule_drain,
             park=self._park,
+            erase=self._erase,
             trouble=self._committer.wait_out_trouble,
             answered=self._committer.read_answered,
         )
@@ -132,8 +133,9 @@ class Partition:
         self._completed.clear()
         self._delivering.clear()
 
-    def evict_idle(self) -> int:
-        """See `Roster.evict_idle`."""
+    def keep_house(self) -> int:
+        """Every few seconds: see to clock jumps, and to idle actors as in `Roster.evict_idle`."""
+        self._reminders.look()
         return self._roster.evict_idle(self._committer.committed_seq)
 
     def lose(self, error: ActorflowError) -> None:
@@ -328,7 +330,7 @@ class Partition:
         if message.reminder is not None:
             consume(message.reminder, effects, self._env.clock.now_ns() // 1_000_000)
         if effects.writes() and self._number(activation, effects):
-            self._forget_cancelled(effects)
+            self._reminders.forget(effects, self._committer.in_flight)
             batch.fold(effects)
             changed = True
         if effects.sends is not None:
@@ -351,20 +353,6 @@ class Partition:
             effects.create = True
         activation.place(effects)
         return True
-
-    def _forget_cancelled(self, effects: Effects) -> None:
-        """What this turn cancels or replaces must not fire any more; what it sets waits for the
-        commit."""
-        in_flight = self._committer.in_flight
-        if effects.delete:
-            self._reminders.disarm_all(effects.number)
-            if in_flight is not None:
-                in_flight.forget_armed(effects.number)
-        elif effects.reminders is not None:
-            for name in effects.reminders:
-                self._reminders.disarm(effects.number, name)
-                if in_flight is not None:
-                    in_flight.forget_armed(effects.number, name)
 
     def _send(self, message: Message, depth: int) -> None:
         """Send a message of a finished turn: over a link, or to an actor of this partition."""
@@ -434,6 +422,19 @@ class Partition:
             self._roster.put_back(activation, message)
         pause_s = 0.0 if verdict.aside else verdict.pause_s
         self._roster.discard(activation, pause_s, self._committer.committed_seq)
+
+    def _erase(self, activation: Activation, message: Message) -> None:
+        """Delete what is stored of an actor that cannot be activated."""
+        effects = Effects(activation.actor_id)
+        effects.delete_actor()
+        activation.place(effects)
+        if effects.number:
+            self._batch.fold(effects)
+        if message.id:
+            self._batch.consume(message.id)
+        self._batch.turns += 1
+        self._batch.answers.append((message, b"", None))
+        self._schedule_drain()
 
     def _park(self, message: Message, reason: str) -> None:
         self._env.counters.parked_messages += 1

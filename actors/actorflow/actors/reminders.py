@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from actorflow.actors.address import ActorId
+    from actorflow.actors.batch import Batch
     from actorflow.actors.clock import Clock
     from actorflow.actors.effects import Effects
     from actorflow.actors.ports import DueReminder, Reminder
@@ -126,6 +127,24 @@ class ReminderIndex:
         """Whether exactly this reminder is still wanted."""
         armed = self._current.get(number, {}).get(reminder.name)
         return armed is not None and armed.reminder == reminder
+
+    def forget(self, effects: Effects, in_flight: Batch | None) -> None:
+        """What a finished turn cancels or replaces must not fire any more, not even when the commit
+        that sets it is still out; what the turn itself sets waits for its own commit."""
+        number = effects.number
+        if effects.delete:
+            self.disarm_all(number)
+            if in_flight is not None:
+                in_flight.forget_armed(number)
+        elif effects.reminders is not None:
+            for name in effects.reminders:
+                self.disarm(number, name)
+                if in_flight is not None:
+                    in_flight.forget_armed(number, name)
+
+    def look(self) -> None:
+        """Aim again: the clock may have jumped since the timer was set."""
+        self._schedule()
 
     def clear(self) -> None:
         """Forget everything and stop the timer."""

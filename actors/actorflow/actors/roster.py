@@ -17,6 +17,7 @@ from actorflow.actors.failures import TurnFailures
 from actorflow.actors.limits import ACTIVATION_OVERHEAD_BYTES
 from actorflow.actors.loader import Loader
 from actorflow.actors.message import Message
+from actorflow.actors.ports import ActorRecord
 
 if TYPE_CHECKING:
     import asyncio
@@ -26,9 +27,13 @@ if TYPE_CHECKING:
     from actorflow.actors.address import ActorId
     from actorflow.actors.environment import Environment
     from actorflow.actors.errors import StoreUnavailableError
-    from actorflow.actors.ports import ActorRecord
 
 _log = logging.getLogger(__name__)
+
+
+ERASE = "actorflow.erase"
+"""Method by which an actor that cannot be activated is deleted with all its data. Any other actor
+does not know it."""
 
 
 class Roster:
@@ -38,19 +43,21 @@ class Roster:
     `park` with a durable message that can reach nobody. Actors are kept in order of their last use.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- the ways out of the roster
         self,
         partition: int,
         env: Environment,
         *,
         wake: Callable[[], None],
         park: Callable[[Message, str], None],
+        erase: Callable[[Activation, Message], None],
         trouble: Callable[[StoreUnavailableError], Awaitable[None]],
         answered: Callable[[], None],
     ) -> None:
         self._env = env
         self._wake = wake
         self._park = park
+        self._erase = erase
         self._activations: OrderedDict[ActorId, Activation] = OrderedDict()
         self.ready: deque[Activation] = deque()
         self.failures = TurnFailures(env, self._reload)
@@ -193,6 +200,7 @@ class Roster:
     def _loaded(self, activation: Activation, record: ActorRecord | CorruptError | None) -> None:
         if self._activations.get(activation.actor_id) is not activation:
             return
+        activation.number = record.number if isinstance(record, ActorRecord) else 0
         if isinstance(record, CorruptError):
             self._break(activation, record)
             return
@@ -204,7 +212,6 @@ class Roster:
             self._break(activation, error)
             return
         self._env.counters.activations += 1
-        activation.number = record.number if record is not None else 0
         activation.log_length = record.log_length if record is not None else 0
         if activation.mailbox is not None:
             self._weigh(activation)
@@ -222,6 +229,10 @@ class Roster:
     def _set_aside(self, activation: Activation, message: Message) -> None:
         """A message for an actor that cannot be activated: refuse it, or keep it as a parked
         row."""
+        if message.method == ERASE:
+            del self._activations[activation.actor_id]
+            self._erase(activation, message)
+            return
         problem = activation.problem or CorruptError(f"{activation.actor_id} cannot be activated")
         message.refuse(problem)
         if message.id:

@@ -192,7 +192,7 @@ class ActorSystem:
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
             for partition in self._partitions:
-                partition.evict_idle()
+                partition.keep_house()
             until_window_s -= HOUSEKEEPING_S
             if until_window_s <= 0:
                 until_window_s = self.limits.reminder_window_s / 2

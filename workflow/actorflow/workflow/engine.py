@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from actorflow.actors import (
+    ERASE,
     ActorId,
     ActorRecord,
     ActorSystem,
@@ -29,7 +30,7 @@ from actorflow.workflow.errors import (
     InvalidRequestError,
     NotTerminalError,
 )
-from actorflow.workflow.events import ChildCreated, Status
+from actorflow.workflow.events import Status
 from actorflow.workflow.instance import InstanceActor
 from actorflow.workflow.limits import DEFAULT_LIMITS, Limits
 from actorflow.workflow.model import (
@@ -41,8 +42,8 @@ from actorflow.workflow.model import (
     PurgeResult,
     WaitReason,
 )
-from actorflow.workflow.naming import check_name, instance_actor, known_actor
-from actorflow.workflow.records import head_of, history_of, instance_of, query_of
+from actorflow.workflow.naming import check_name, check_workflow_name, instance_actor, known_actor
+from actorflow.workflow.records import children_in, head_of, history_of, instance_of, query_of
 from actorflow.workflow.registry import Registry
 from actorflow.workflow.requests import (
     ACTIVITY,
@@ -85,9 +86,6 @@ COMMIT_GRACE_S = 1.0
 
 PAGE_MAX = 1_000
 """Most instances in one page of `list`."""
-
-RESERVED_PREFIX = "dapr.internal."
-"""Workflow names that Dapr reserves; refused at the door."""
 
 _decode_reasons = msgspec.json.Decoder(tuple[WaitReason, ...]).decode
 
@@ -231,11 +229,7 @@ class WorkflowEngine:
             IdempotencyConflictError: the key came with another name or input.
             InvalidRequestError: a name or id that cannot be used.
         """
-        check_name("workflow name", name)
-        if name.startswith(RESERVED_PREFIX):
-            raise InvalidRequestError(
-                f"workflow name {name!r}: names that begin with {RESERVED_PREFIX!r} are reserved"
-            )
+        check_workflow_name(name)
         actor = instance_actor(instance_id or self._ids.uuid())
         request = StartRequest(
             name,
@@ -392,7 +386,7 @@ class WorkflowEngine:
         Not atomic across instances; a purge that failed half way can be repeated.
 
         Args:
-            force: delete also what has not ended.
+            force: delete also what has not ended, or cannot be read (then without descendants).
 
         Raises:
             InstanceNotFoundError: no such instance.
@@ -401,15 +395,18 @@ class WorkflowEngine:
         record = await self._record(instance_id, with_log=recursive)
         if record is None:
             raise InstanceNotFoundError(instance_id)
-        if not force and not instance_of(record).status.is_terminal:
-            raise NotTerminalError(instance_id)
-        deleted = 0
-        if recursive:
-            for event in history_of(record):
-                if isinstance(event, ChildCreated):
-                    deleted += await self._purge_child(event.instance_id, force=force)
-        with contextlib.suppress(InstanceNotFoundError):  # it was here: our own first try was heard
-            await self._call(instance_id, PURGE, pack(PurgeRequest(force)))
+        try:
+            if not force and not instance_of(record).status.is_terminal:
+                raise NotTerminalError(instance_id)
+            children = children_in(history_of(record)) if recursive else []
+            deleted = sum([await self._purge_child(child, force=force) for child in children])
+            with contextlib.suppress(InstanceNotFoundError):  # our own first try was heard
+                await self._call(instance_id, PURGE, pack(PurgeRequest(force)))
+        except CorruptError:
+            if not force:
+                raise
+            await self._call(instance_id, ERASE)
+            return PurgeResult(deleted_count=1)
         return PurgeResult(deleted_count=deleted + 1)
 
     async def _purge_child(self, instance_id: str, *, force: bool) -> int:

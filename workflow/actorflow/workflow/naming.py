@@ -5,6 +5,9 @@ from actorflow.actors.errors import InvalidActorIdError
 from actorflow.workflow.errors import InstanceNotFoundError, InvalidRequestError
 from actorflow.workflow.requests import INSTANCE
 
+RESERVED_PREFIX = "dapr.internal."
+"""Workflow names that Dapr reserves; refused at the door."""
+
 
 def instance_actor(instance_id: str) -> ActorId:
     """Return the actor of an instance id. Raises InvalidRequestError."""
@@ -20,6 +23,15 @@ def known_actor(instance_id: str) -> ActorId:
         return instance_actor(instance_id)
     except InvalidRequestError:
         raise InstanceNotFoundError(instance_id) from None  # no instance can have such an id
+
+
+def check_workflow_name(name: str) -> None:
+    """Check the name of a workflow to start. Raises InvalidRequestError."""
+    check_name("workflow name", name)
+    if name.startswith(RESERVED_PREFIX):
+        raise InvalidRequestError(
+            f"workflow name {name!r}: names that begin with {RESERVED_PREFIX!r} are reserved"
+        )
 
 
 def check_name(what: str, name: str) -> None:

@@ -16,6 +16,7 @@ from actorflow.actors.ports import ActorRecord, Query, Summary
 from actorflow.workflow.codec import decode_event, encode_event
 from actorflow.workflow.errors import HistoryCorruptError
 from actorflow.workflow.events import (
+    ChildCreated,
     ExecutionCompleted,
     ExecutionStarted,
     FailureDetails,
@@ -28,6 +29,8 @@ from actorflow.workflow.naming import ceil_ms
 from actorflow.workflow.requests import INSTANCE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from actorflow.workflow.state import InstanceState
 
 INPUT = "input"
@@ -167,6 +170,11 @@ def history_of(record: ActorRecord) -> list[HistoryEvent]:
             failure=_decode_failure(failure) if failure is not None else None,
         )
     return events
+
+
+def children_in(history: Iterable[HistoryEvent]) -> list[str]:
+    """Return the instance ids of all children that a history asked for."""
+    return [event.instance_id for event in history if isinstance(event, ChildCreated)]
 
 
 def inbox_of(record: ActorRecord) -> dict[int, HistoryEvent]:
