@@ -1,6 +1,6 @@
 """Every bound of the actor runtime, with its unit and its reason."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +56,19 @@ class Limits:
 
     store_retry_max_s: float = 1.0
     """Longest pause before an unanswered commit is sent again."""
+
+
+def limits_for(store: object) -> Limits:
+    """Return the default limits, with commits no larger than the store likes them.
+
+    A store that blocks others while it applies a commit says so by `batch_turns` and `batch_bytes`.
+    """
+    usual = Limits()
+    return replace(
+        usual,
+        batch_turns=min(usual.batch_turns, getattr(store, "batch_turns", usual.batch_turns)),
+        batch_bytes=min(usual.batch_bytes, getattr(store, "batch_bytes", usual.batch_bytes)),
+    )
 
 
 ACTIVATION_OVERHEAD_BYTES = 2_048

@@ -22,7 +22,7 @@ from actorflow.actors.errors import (
     UsageError,
 )
 from actorflow.actors.letters import LinkAck, LinkBatch
-from actorflow.actors.limits import Limits
+from actorflow.actors.limits import Limits, limits_for
 from actorflow.actors.message import Message
 from actorflow.actors.owner import Owner
 from actorflow.actors.partition import Partition
@@ -77,7 +77,7 @@ class ActorSystem:
         self._store = store
         self._clock = clock or SystemClock()
         self._ids = ids or SystemIds()
-        self.limits = limits or Limits()
+        self.limits = limits or limits_for(store)
         self._partition_count = partition_count
         self._cluster_parts = cluster
         self._lease_ttl_ms = lease_ttl_ms
