@@ -357,6 +357,36 @@ def test_a_call_that_ends_in_a_later_step_cancels_its_timer() -> None:
 # Bounds.
 
 
+@pytest.mark.parametrize("instance_id", ["a\nb", "a" * 1_025, "\u0085"])
+def test_ids_that_no_client_could_use_are_refused(instance_id: str) -> None:
+    """Nobody could look at such an instance, end it or purge it."""
+
+    async def child(ctx: WorkflowContext) -> None:
+        await ctx.call_child_workflow("other", instance_id=instance_id)
+
+    async def detached(ctx: WorkflowContext) -> None:
+        ctx.start_detached("other", instance_id=instance_id)
+
+    for flow in (child, detached):
+        driven = drive(flow)
+        driven.start()
+        failure = driven.end.failure
+        assert failure is not None
+        assert failure.error_type == "InvalidRequestError"
+        assert "instance id" in failure.message
+
+
+def test_a_child_id_that_grew_too_long_is_refused() -> None:
+    async def flow(ctx: WorkflowContext) -> None:
+        await ctx.call_child_workflow("other")
+
+    driven = DrivenRun(drive(flow).definition, instance_id="p" * 1_024)
+    driven.start()
+    failure = driven.end.failure
+    assert failure is not None
+    assert "is longer than 1024 bytes" in failure.message
+
+
 def test_the_cap_of_actions_names_the_limit() -> None:
     async def order(ctx: WorkflowContext) -> None:
         for _ in range(11):

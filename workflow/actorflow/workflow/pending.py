@@ -30,6 +30,7 @@ from actorflow.workflow.events import (
     TimerOrigin,
 )
 from actorflow.workflow.limits import Limits
+from actorflow.workflow.naming import instance_actor
 from actorflow.workflow.retry import RetryPolicy, is_retriable, next_delay_ns
 from actorflow.workflow.task import CallTask, DurableTask, EventTask, Group, Retry, TimerTask
 from actorflow.workflow.turn import child_instance_id
@@ -125,7 +126,8 @@ class Pending:
         """Ask for the first attempt of a child workflow."""
         self._check_step()
         # Resolved here, not when it is recorded: a retry has another action id, yet the same child.
-        task.ref = instance_id or child_instance_id(self.instance_id, self._next_id + 1)
+        child_id = instance_id or child_instance_id(self.instance_id, self._next_id + 1)
+        task.ref = instance_actor(child_id).key
         if policy is not None:
             task.retry = Retry(policy, self.now_ns, input_text)
         self._attempt(task, input_text)
@@ -162,7 +164,7 @@ class Pending:
         """Ask for an independent instance; return its id."""
         self._check_step()
         action_id = self.next_id()
-        instance_id = instance_id or self.stable_id("detached", action_id)
+        instance_id = instance_actor(instance_id or self.stable_id("detached", action_id)).key
         self._ask(
             CreateDetached(
                 id=action_id,
