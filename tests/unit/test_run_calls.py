@@ -426,6 +426,18 @@ def test_a_payload_over_the_limit_is_refused_with_its_name() -> None:
     assert "'work' in bytes (payload_bytes_max) is limited to 100, found 122" in failure.message
 
 
+def test_a_result_over_the_limit_is_refused_with_its_name() -> None:
+    async def order(ctx: WorkflowContext) -> str:
+        return "ä" * 60
+
+    driven = DrivenRun(drive(order).definition, limits=Limits(payload_bytes_max=100))
+    driven.start()
+    failure = driven.end.failure
+    assert failure is not None
+    assert failure.error_type == "LimitExceededError"
+    assert "result of workflow 'order' in bytes (payload_bytes_max)" in failure.message
+
+
 def test_non_retriable_errors_say_so_in_their_details() -> None:
     async def order(ctx: WorkflowContext) -> None:
         raise NonRetriableError("never again")

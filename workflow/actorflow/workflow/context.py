@@ -13,7 +13,6 @@ from typing import Any, NoReturn, TypeAlias, TypeVar, overload
 
 import msgspec
 
-from actorflow.actors.errors import LimitExceededError
 from actorflow.actors.values import to_payload
 from actorflow.workflow.duration import due_ns, timeout_ns, utc_datetime
 from actorflow.workflow.errors import InvalidRequestError
@@ -337,15 +336,8 @@ class WorkflowContext:
     def _payload(self, what: str, name: str, value: object) -> str | None:
         if value is None:
             return None
-        text = to_payload(value, what=f"{what} {name!r}")
-        size_max = self._pending.limits.payload_bytes_max
-        # A character has at most four bytes: most texts need no second look.
-        if text is not None and len(text) * 4 > size_max:
-            size_bytes = len(text.encode())
-            if size_bytes > size_max:
-                limit = f"the {what} {name!r} in bytes (payload_bytes_max)"
-                raise LimitExceededError(limit, size_max, size_bytes)
-        return text
+        what = f"{what} {name!r}"
+        return self._pending.limits.check_payload(what, to_payload(value, what=what))
 
 
 class ReplaySilentLogger(logging.LoggerAdapter[logging.Logger]):

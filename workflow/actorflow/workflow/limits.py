@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from actorflow.actors.errors import LimitExceededError
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -24,6 +26,16 @@ class Limits:
     child_depth_max: int = 32
     stack_chars_max: int = 8_192
     message_chars_max: int = 8_192
+
+    def check_payload(self, what: str, text: str | None) -> str | None:
+        """Return `text`. Raises LimitExceededError when it is longer than `payload_bytes_max`."""
+        # A character has at most four bytes: most texts need no second look.
+        if text is not None and len(text) * 4 > self.payload_bytes_max:
+            size_bytes = len(text.encode())
+            if size_bytes > self.payload_bytes_max:
+                limit = f"the {what} in bytes (payload_bytes_max)"
+                raise LimitExceededError(limit, self.payload_bytes_max, size_bytes)
+        return text
 
 
 DEFAULT_LIMITS = Limits()

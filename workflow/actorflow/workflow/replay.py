@@ -269,7 +269,8 @@ class WorkflowRun:
             self._complete(Status.CONTINUED_AS_NEW, following.input, carried=carried)
             return
         try:
-            result = to_payload(value, what=f"result of workflow {self._definition.name!r}")
+            what = f"result of workflow {self._definition.name!r}"
+            result = pending.limits.check_payload(what, to_payload(value, what=what))
         except Exception as error:  # noqa: BLE001 -- the value's own methods may raise anything
             self._fail(error)
         else:
