@@ -76,7 +76,17 @@ class FakeTransport:
         self._host = ""
         self._places: dict[int | str, int] = {}
         self._event = asyncio.Event()
+        self._clear = asyncio.Event()
+        self._clear.set()
         self.cut = False
+
+    def freeze(self) -> None:
+        """Hold everything, as on a host that is paused, until `thaw`."""
+        self._clear.clear()
+
+    def thaw(self) -> None:
+        """Go on."""
+        self._clear.set()
 
     async def open(self, host: str) -> None:
         """See `Transport`."""
@@ -90,6 +100,7 @@ class FakeTransport:
 
     async def send(self, letters: Sequence[tuple[int | str, bytes]]) -> None:
         """See `Transport`."""
+        await self._clear.wait()
         if self.cut:
             raise StoreUnavailableError("cut", written=None)
         for address, data in letters:
@@ -116,20 +127,35 @@ class FakeTransport:
                     found.append(Received(address, str(place + offset), data))
                 self._places[address] = place + len(letters)
             if found:
+                await self._clear.wait()
                 return found
             self._event.clear()
             await self._event.wait()
 
 
 class FakeMembership:
-    """`Membership` over a `FakePost`."""
+    """`Membership` over a `FakePost`. `cut` makes it fail; `silent` loses what is said."""
 
     def __init__(self, post: FakePost) -> None:
         self._post = post
+        self._clear = asyncio.Event()
+        self._clear.set()
         self.silent = False
+        self.cut = False
+
+    def freeze(self) -> None:
+        """Hold everything, as on a host that is paused, until `thaw`."""
+        self._clear.clear()
+
+    def thaw(self) -> None:
+        """Go on."""
+        self._clear.set()
 
     async def beat(self, host: str, info: bytes) -> Sequence[Member]:
         """See `Membership`."""
+        await self._clear.wait()
+        if self.cut:
+            raise StoreUnavailableError("cut", written=None)
         now_s = asyncio.get_running_loop().time()
         if not self.silent:
             self._post.beats[host] = (now_s, info)

@@ -14,6 +14,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from actorflow.actors.ports import MessageRow
 from actorflow.actors.store.memory import MemoryStore, _record
 from actorflow.workflow.events import (
     NEVER_NS,
@@ -46,7 +47,7 @@ from tests.sim.ledger import expected_output
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from actorflow.actors.ports import ActorRecord, MessageRow, Reminder
+    from actorflow.actors.ports import ActorRecord, Reminder
     from actorflow.workflow.events import ParentRef
     from tests.sim.faulty_store import Applied, Audit
     from tests.sim.ledger import Ledger
@@ -92,6 +93,17 @@ def stored_messages(store: MemoryStore) -> list[MessageRow]:
     return [row for part in store._partitions.values() for row in part.messages.values()]
 
 
+def messages_on_links(store: MemoryStore) -> list[MessageRow]:
+    """Return every message that one partition has sent and another has not stored yet."""
+    return [
+        MessageRow(0, entry.target, entry.method, entry.payload, entry.sender)
+        for source, part in list(store._partitions.items())
+        for entry in part.outbox.values()
+        if (mark := store._partition(entry.destination).marks.get(source)) is None
+        or entry.id > mark.id
+    ]
+
+
 def stored_reminders(store: MemoryStore) -> list[Reminder]:
     """Return every committed reminder."""
     return [
@@ -111,7 +123,7 @@ def check_committed(store: MemoryStore, *, cancels_timers: bool = False) -> None
     Args:
         cancels_timers: the code does, which no history records: a timer may have no reminder.
     """
-    waking = _waking(stored_messages(store))
+    waking = _waking([*stored_messages(store), *messages_on_links(store)])
     instances = {stored.instance_id: stored for stored in stored_instances(store)}
     for stored in instances.values():
         check_history(stored.history)
@@ -230,6 +242,7 @@ def _check_sequence(applied: list[Applied]) -> None:
 def check_quiet(store: MemoryStore) -> None:
     """I8: when everything has ended, nothing waits any more. I9 on the way."""
     assert stored_messages(store) == []
+    assert messages_on_links(store) == []
     assert stored_reminders(store) == []
     instances = {stored.instance_id: stored for stored in stored_instances(store)}
     for stored in instances.values():

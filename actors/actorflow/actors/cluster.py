@@ -216,6 +216,6 @@ class ClusterHost:
                 self.placement.offered(self._partitions[index])
             case NoticeLetter(actor, summary):
                 known = Summary(*summary) if summary is not None else None
-                self._env.host.notice(ActorId(*actor), known)
+                self.exchange.notice_here(ActorId(*actor), known)
             case _:
                 _log.error("letter for a partition in a host's inbox")

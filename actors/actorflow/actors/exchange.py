@@ -223,6 +223,8 @@ class Exchange:
             waiting.set_result(answer.payload)
 
     def _watch_for(self, actor: ActorId, host: str) -> None:
+        if host == self._host:
+            return  # it has become the owner itself
         watches = self._watched.setdefault(actor, [])
         known = next((w for w in watches if isinstance(w, _RemoteWatch) and w.host == host), None)
         if known is None:
@@ -232,6 +234,12 @@ class Exchange:
                 None
             )  # look once more: it may have changed while the request was under way
         known.extend()
+
+    def notice_here(self, actor: ActorId, summary: Summary | None) -> None:
+        """Tell those who wait on this very host: to pass it on might send it in circles."""
+        for watch in self._watched.get(actor, ()):
+            if not isinstance(watch, _RemoteWatch):
+                watch.notice(summary)
 
     def post_request(self, request: WatchRequest) -> None:
         """Send a request for notices to the owner of its actor."""
