@@ -165,7 +165,7 @@ class RedisPost:
                     _log.warning("inbox not readable", extra={"cause": str(error)})
                     await asyncio.sleep(RETRY_S)  # noqa: TID251 -- back-off
         finally:
-            await client.close()
+            await client.close(finish=False)
 
     async def _read(self, client: RedisClient, addresses: list[int | str]) -> None:
         by_key = {self._key(address).encode(): address for address in addresses}
