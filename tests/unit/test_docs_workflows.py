@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -22,6 +23,7 @@ from actorflow.workflow import (
     WorkflowClient,
     WorkflowContext,
     WorkflowEngine,
+    WorkflowFailedError,
 )
 from tests.pages import page_text, program_of
 from tests.sim.loop import SimClock, SimIds, SimLoop, simulate
@@ -230,3 +232,31 @@ def test_the_page_names_every_limit_with_its_default() -> None:
     for field in dataclasses.fields(Limits):
         (row,) = (row for row in rows if f"`{field.name}`" in row)
         assert f" {field.default:,} " in row
+
+
+def test_every_payload_has_the_size_limit() -> None:
+    app = Registry()
+
+    @app.workflow
+    async def grow(_: WorkflowContext, size: int) -> str:
+        return "x" * size
+
+    async def main(engine: WorkflowEngine) -> None:
+        client = WorkflowClient(engine)
+        assert await client.run("grow", 98) == "x" * 98
+        with pytest.raises(WorkflowFailedError, match="result of workflow 'grow' in bytes"):
+            await client.run("grow", 99)  # its quotes make it 101 bytes
+
+    in_virtual_time(app, main, Limits(payload_bytes_max=100))
+
+
+def test_a_start_at_a_moment_without_a_zone_means_utc(guide: Registry) -> None:
+    async def main(engine: WorkflowEngine) -> None:
+        moment = datetime(2030, 1, 1, 12)  # noqa: DTZ001 -- what happens without a zone
+        instance_id = await WorkflowClient(engine).start("checkout", PEN, start_at=moment)
+        instance = await engine.get(instance_id)
+        assert instance is not None
+        at_noon = datetime(2030, 1, 1, 12, tzinfo=UTC)
+        assert instance.scheduled_start_ns == int(at_noon.timestamp()) * 1_000_000_000
+
+    in_virtual_time(guide, main)

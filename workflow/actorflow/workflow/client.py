@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from actorflow.actors.values import from_payload, to_payload
+from actorflow.workflow.duration import instant_ns
 from actorflow.workflow.errors import WorkflowFailedError
 from actorflow.workflow.events import Status
 
@@ -40,14 +41,14 @@ class WorkflowClient:
         """Start an instance and return its id once the start is durable.
 
         Args:
-            start_at: not before this moment; it needs a time zone.
+            start_at: not before this moment (UTC when it has no zone).
         """
         name = workflow if isinstance(workflow, str) else self._engine.name_of(workflow)
         return await self._engine.start(
             name,
             instance_id=instance_id,
             input=to_payload(input, what=f"input of workflow {name!r}"),
-            scheduled_start_ns=None if start_at is None else int(start_at.timestamp() * 1e9),
+            scheduled_start_ns=None if start_at is None else instant_ns(start_at),
             idempotency_key=idempotency_key,
         )
 

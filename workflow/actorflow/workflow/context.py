@@ -16,6 +16,7 @@ import msgspec
 from actorflow.actors.values import to_payload
 from actorflow.workflow.duration import due_ns, timeout_ns, utc_datetime
 from actorflow.workflow.errors import InvalidRequestError
+from actorflow.workflow.limits import check_payload
 from actorflow.workflow.pending import NextInput, Pending
 from actorflow.workflow.registry import WorkflowDefinition
 from actorflow.workflow.retry import RetryPolicy
@@ -336,8 +337,10 @@ class WorkflowContext:
     def _payload(self, what: str, name: str, value: object) -> str | None:
         if value is None:
             return None
-        what = f"{what} {name!r}"
-        return self._pending.limits.check_payload(what, to_payload(value, what=what))
+        named = f"{what} {name!r}"
+        text = to_payload(value, what=named)
+        check_payload(text, named, self._pending.limits)
+        return text
 
 
 class ReplaySilentLogger(logging.LoggerAdapter[logging.Logger]):

@@ -27,16 +27,17 @@ class Limits:
     stack_chars_max: int = 8_192
     message_chars_max: int = 8_192
 
-    def check_payload(self, what: str, text: str | None) -> str | None:
-        """Return `text`. Raises LimitExceededError when it is longer than `payload_bytes_max`."""
-        # A character has at most four bytes: most texts need no second look.
-        if text is not None and len(text) * 4 > self.payload_bytes_max:
-            size_bytes = len(text.encode())
-            if size_bytes > self.payload_bytes_max:
-                limit = f"the {what} in bytes (payload_bytes_max)"
-                raise LimitExceededError(limit, self.payload_bytes_max, size_bytes)
-        return text
-
 
 DEFAULT_LIMITS = Limits()
 """The limits used where none are given."""
+
+
+def check_payload(text: str | None, what: str, limits: Limits) -> None:
+    """Check the size of a payload. Raises LimitExceededError, naming `what`."""
+    size_max = limits.payload_bytes_max
+    # A character has at most four bytes: most texts need no second look.
+    if text is not None and len(text) * 4 > size_max:
+        size_bytes = len(text.encode())
+        if size_bytes > size_max:
+            limit = f"the {what} in bytes (payload_bytes_max)"
+            raise LimitExceededError(limit, size_max, size_bytes)

@@ -37,7 +37,7 @@ from actorflow.workflow.events import (
     TurnStarted,
 )
 from actorflow.workflow.failure import failure_from
-from actorflow.workflow.limits import DEFAULT_LIMITS, Limits
+from actorflow.workflow.limits import DEFAULT_LIMITS, Limits, check_payload
 from actorflow.workflow.pending import Pending
 from actorflow.workflow.registry import WorkflowDefinition
 from actorflow.workflow.task import CallTask, DurableTask
@@ -268,9 +268,10 @@ class WorkflowRun:
             carried = pending.buffered_events() if following.save_events else ()
             self._complete(Status.CONTINUED_AS_NEW, following.input, carried=carried)
             return
+        what = f"result of workflow {self._definition.name!r}"
         try:
-            what = f"result of workflow {self._definition.name!r}"
-            result = pending.limits.check_payload(what, to_payload(value, what=what))
+            result = to_payload(value, what=what)
+            check_payload(result, what, pending.limits)
         except Exception as error:  # noqa: BLE001 -- the value's own methods may raise anything
             self._fail(error)
         else:
