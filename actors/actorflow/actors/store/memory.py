@@ -160,7 +160,7 @@ class MemoryStore:
         if refused is not None:
             return refused
         if fault := fault_in(part.standing, commit) or _fault_against(part, commit):
-            _log.error("commit %s is malformed: %s", commit.commit_id, fault)
+            _log.error("commit is malformed", extra={"commit": commit.commit_id, "fault": fault})
             return CommitResult.BAD
         _apply(part, commit)
         part.standing = advanced(part.standing, commit)

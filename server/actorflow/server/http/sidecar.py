@@ -19,7 +19,6 @@ EXTENDED_MAX = 128
 """Entries that clients may add to the metadata."""
 
 EXTENDED_VALUE_MAX_BYTES = 4_096
-WORKFLOW_ACTOR_TYPE = "dapr.internal.default.{}.workflow"
 
 
 class SidecarHandlers:

@@ -72,7 +72,7 @@ class Checkpointer:
             self._copy()
             complete = self._pause_writer(self._copy).result()
         except sqlite3.Error as error:
-            _log.warning("checkpoint failed, the log stays longer: %s", error)
+            _log.warning("checkpoint failed, the log stays longer", extra={"cause": str(error)})
             complete = False
         # A reader that still needs old pages, or a full disk: wait for as much growth again. A
         # complete one lets the next commit cut the file, see `journal_size_limit`.

@@ -65,7 +65,7 @@ def apply_commit(connection: sqlite3.Connection, commit: Commit) -> CommitResult
             fault = f"{type(error).__name__}: {error}"
     if not fault:
         return CommitResult.OK
-    _log.error("commit %s is malformed: %s", commit.commit_id, fault)
+    _log.error("commit is malformed", extra={"commit": commit.commit_id, "fault": fault})
     return CommitResult.BAD
 
 
