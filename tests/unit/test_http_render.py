@@ -178,7 +178,13 @@ def test_events() -> None:
     assert shown["input"] == ""
     assert shown["timestamp"] == "1970-01-01T00:00:00.000000001Z"
     assert shown["scheduledStart"] == "1970-01-01T00:00:00Z"
-    assert shown["parent"] == {"instanceID": "p", "executionID": "pe", "taskID": 3, "name": ""}
+    assert shown["parent"] == {
+        "instanceID": "p",
+        "executionID": "pe",
+        "taskID": 3,
+        "name": "",
+        "depth": 1,
+    }
     assert "version" not in shown
     shown = event_json(TimerCreated(event_id=4, fire_at_ns=NEVER_NS))
     assert (shown["eventID"], shown["fireAt"][:4]) == (4, "9999")
