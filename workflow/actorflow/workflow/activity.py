@@ -116,7 +116,7 @@ class ActivityRunner:
         except msgspec.MsgspecError as error:
             _log.error(
                 "activity request cannot be read; its bytes are kept",
-                extra={"instance": delivery.message.target.key, "error": str(error)},
+                extra={"instance_id": delivery.message.target.key, "error": str(error)},
             )
         finally:
             # Here, and not in a callback of the task: that would cost another round of the loop.

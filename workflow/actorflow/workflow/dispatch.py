@@ -41,7 +41,7 @@ class WorkerWaitingRoom:
         except msgspec.MsgspecError as error:
             _log.error(
                 "request for a worker cannot be read; its bytes are kept",
-                extra={"instance": delivery.message.target.key, "error": str(error)},
+                extra={"instance_id": delivery.message.target.key, "error": str(error)},
             )
             return
         if self._has_workers and wanted.host != self._host_id:

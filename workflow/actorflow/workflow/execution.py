@@ -230,7 +230,7 @@ class Execution:
 
     def _stalled(self, problem: str) -> ExecutionStalled:
         _log.error(
-            "instance stalled", extra={"instance": self._instance_id, "reason": problem[:500]}
+            "instance stalled", extra={"instance_id": self._instance_id, "reason": problem[:500]}
         )
         return ExecutionStalled(at_ns=self._now_ns(), reason="code", description=problem)
 
@@ -311,7 +311,7 @@ class Execution:
         """Warn of a long history once, when it grows past the mark; stall at the limit."""
         limits, length = self._host.limits, self.state.history_length
         if length_before < limits.history_events_warn <= length:
-            ids = {"instance": self._instance_id, "workflow": self.state.name, "events": length}
+            ids = {"instance_id": self._instance_id, "workflow": self.state.name, "events": length}
             _log.warning("history is long; use continue-as-new", extra=ids)
         most = limits.history_events_max
         if length > most and self.state.terminal_status is None and not self.problem:
@@ -396,7 +396,7 @@ class Execution:
             _log.info(
                 "instance failed",
                 extra={
-                    "instance": self._instance_id,
+                    "instance_id": self._instance_id,
                     "workflow": state.name,
                     "error": event.failure.error_type,
                 },

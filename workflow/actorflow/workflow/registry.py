@@ -166,6 +166,9 @@ class Registry:
     ) -> F | Callable[[F], F]:
         """Register a workflow under `name`, the function's own name when none is given.
 
+        Args:
+            version: kept in the definition; the engine makes no use of it yet.
+
         Raises:
             RegistrationError: not an `async def` or generator function with the parameters (ctx)
                 or (ctx, input), or the name is taken.
