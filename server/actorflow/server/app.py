@@ -1,7 +1,7 @@
 """The HTTP server of one process: the engine's API on its ports, with a start and a stop."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 
@@ -43,10 +43,7 @@ class HttpServer:
     @property
     def urls(self) -> list[str]:
         """The base URL of every open socket, such as `http://127.0.0.1:3500`."""
-        return [
-            f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-            for host, port in self.addresses
-        ]
+        return [url for host, port in self.addresses for url in urls_of([host], port)]
 
     async def start_up(self) -> None:
         """Open the ports.
@@ -64,7 +61,13 @@ class HttpServer:
         port = self._settings.http_port
         try:
             for address in self._settings.listen_addresses:
-                site = web.TCPSite(runner, address, port, backlog=self._limits.connections)
+                site = web.TCPSite(
+                    runner,
+                    address,
+                    port,
+                    backlog=self._limits.connections,
+                    reuse_port=self._settings.processes > 1,
+                )
                 await site.start()
                 port = port or self.addresses[0][1]
         except OSError:
@@ -97,3 +100,10 @@ class HttpServer:
         traceback: TracebackType | None,
     ) -> None:
         await self.shut_down()
+
+
+def urls_of(addresses: Iterable[str], port: int) -> list[str]:
+    """Return the base URLs of a port on several addresses."""
+    return [
+        f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}" for host in addresses
+    ]

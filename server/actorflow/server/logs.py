@@ -36,8 +36,14 @@ _UNSAFE = re.compile(
 )
 
 
-def configure_logs(settings: Settings, stream: TextIO | None = None) -> None:
-    """Send structlog and stdlib logging to `stream` (default: stderr). Call once."""
+def configure_logs(
+    settings: Settings, stream: TextIO | None = None, *, process: int | None = None
+) -> None:
+    """Send structlog and stdlib logging to `stream` (default: stderr). Call once.
+
+    Args:
+        process: the number of this process among several behind one port, shown with every line.
+    """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -54,6 +60,7 @@ def configure_logs(settings: Settings, stream: TextIO | None = None) -> None:
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 _stack_to_text,
                 Scrubber(settings.api_tokens),
+                *([_numbered(process)] if process is not None else []),
                 render,
             ],
         )
@@ -137,6 +144,14 @@ def _stack_to_text(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
+def _numbered(process: int) -> Processor:
+    def add(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        event["process"] = process
+        return event
+
+    return add
+
+
 def _render_json(_: WrappedLogger, __: str, event: EventDict) -> str:
     first = {key: event.pop(key) for key in ("time", "level", "event", "logger") if key in event}
     return json.dumps({**first, **event}, ensure_ascii=False, default=str)
@@ -146,6 +161,9 @@ def _render_console(_: WrappedLogger, __: str, event: EventDict) -> str:
     time, level = event.pop("time", ""), str(event.pop("level", ""))
     text = event.pop("event", "")
     event.pop("logger", None)
+    process = event.pop("process", None)
+    if process is not None:
+        time = f"[{process}] {time}"
     pairs = "".join(f" {key}={_quoted(value)}" for key, value in event.items())
     return f"{time} {level:<7} {text}{pairs}"
 

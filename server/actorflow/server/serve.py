@@ -22,10 +22,12 @@ import structlog
 
 from actorflow.actors.collector import calm_collector
 from actorflow.actors.errors import ActorflowError
-from actorflow.server.app import HttpServer
+from actorflow.server.app import HttpServer, urls_of
+from actorflow.server.cli_client import CliError
 from actorflow.server.config import Settings
 from actorflow.server.loader import AppLoadError, load_app
 from actorflow.server.logs import configure_logs
+from actorflow.server.processes import Order, Supervisor, read_order, say_ready, stop_with_parent
 from actorflow.server.stores import StartUpError as StartUpError
 from actorflow.server.stores import find_store, store_error
 from actorflow.workflow.engine import WorkflowEngine
@@ -51,15 +53,53 @@ def run(settings: Settings) -> int:
         StartUpError: it could not start; nothing is left open.
     """
     configure_logs(settings)
+    if settings.processes > 1:
+        return _run_processes(settings)
     registry = _load(settings.app)
     with asyncio.Runner(loop_factory=_loop_factory(settings)) as runner:
         runner.run(_serve(settings, registry))
     return 0
 
 
-async def _serve(settings: Settings, registry: Registry | None) -> None:
+def run_child() -> int:
+    """Run the server as one process of several: what a child of `processes.Supervisor` does."""
+    order = read_order()
+    settings = order.settings
+    configure_logs(settings, process=order.number)
+    try:
+        registry = _load(settings.app)
+        with asyncio.Runner(loop_factory=_loop_factory(settings)) as runner:
+            runner.run(_serve(settings, registry, order))
+    except StartUpError as err:
+        CliError(str(err), err.mend).show()
+        return 1
+    return 0
+
+
+def _run_processes(settings: Settings) -> int:
+    with contextlib.ExitStack() as stack:
+
+        def on_ready(port: int) -> None:
+            urls = urls_of(settings.listen_addresses, port)
+            stack.enter_context(_ready_file(settings.ready_file, urls))
+            _announce(settings, None, urls)
+
+        supervisor = Supervisor(
+            settings, on_ready=on_ready, on_stop=lambda reason: _say_drain(settings, reason)
+        )
+        try:
+            code = asyncio.run(supervisor.run())
+        except OSError as err:
+            raise _port_error(err, settings) from err
+    _say(settings, "Stopped.", "stopped")
+    return code
+
+
+async def _serve(settings: Settings, registry: Registry | None, order: Order | None = None) -> None:
     stop = Stop(settings.graceful_shutdown_s)
     stop.listen()
+    if order is not None:
+        stop_with_parent(lambda: stop.request(False))
     async with _engine(settings, registry, stop) as engine:
         server = HttpServer(engine, settings, request_shutdown=stop.request)
         try:
@@ -68,14 +108,25 @@ async def _serve(settings: Settings, registry: Registry | None) -> None:
             raise _port_error(err, settings) from err
         calm_collector()
         try:
-            with _ready_file(settings.ready_file, server.urls):
-                _announce(settings, registry, server.urls)
-                reason = await stop.wait()
-                _say_drain(settings, reason)
+            if order is not None:
+                say_ready(order)
+                await stop.wait()
+            else:
+                await _wait_as_the_only_one(settings, registry, server, stop)
         finally:
             await server.shut_down(drain_s=stop.left_s())
-    _say(settings, "Stopped.", "stopped")
+    if order is None:
+        _say(settings, "Stopped.", "stopped")
     _leave_busy_threads()
+
+
+async def _wait_as_the_only_one(
+    settings: Settings, registry: Registry | None, server: HttpServer, stop: "Stop"
+) -> None:
+    with _ready_file(settings.ready_file, server.urls):
+        _announce(settings, registry, server.urls)
+        reason = await stop.wait()
+        _say_drain(settings, reason)
 
 
 def _leave_busy_threads() -> None:
@@ -207,6 +258,7 @@ def _announce(settings: Settings, registry: Registry | None, urls: list[str]) ->
             version=_version(),
             store=str(settings.store),
             durability=level,
+            processes=settings.processes,
             workflows=sorted(registry.workflow_names()) if registry else [],
             activities=sorted(registry.activity_names()) if registry else [],
         )
@@ -214,7 +266,9 @@ def _announce(settings: Settings, registry: Registry | None, urls: list[str]) ->
     lines = [
         f"actorflow {_version()} listens on {', '.join(urls)}. Ctrl-C stops it.",
         f"Store: {settings.store} ({level}: {_SURVIVES[level]}).",
-        _registered(registry),
+        _registered(registry)
+        if settings.processes == 1
+        else f"{settings.processes} processes share the port.",
     ]
     if settings.insecure and not settings.api_tokens and not settings.is_loopback_only:
         lines.append("INSECURE: whoever reaches this port can start, read and delete everything.")

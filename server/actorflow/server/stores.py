@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 from actorflow.actors.errors import (
@@ -70,12 +71,17 @@ async def _find_redis(settings: Settings) -> Found:
         partition_count=settings.partitions,
         durability=settings.durability,
     )
+    log = logging.getLogger("actorflow.actors.store.redis")
+    level = log.level
+    log.setLevel(logging.ERROR)  # the engine opens it again, and then its warnings are heard
     try:
         await store.open()
         count = store.partition_count
         await store.close()
     except (ActorflowError, OSError) as err:
         raise store_error(err, settings.store) from err
+    finally:
+        log.setLevel(level)
     post = RedisPost(store)
     return Found(store, count, Cluster(post, post))
 
