@@ -30,7 +30,7 @@ class FakePost:
     faults: PostFaults = field(default_factory=PostFaults)
 
     def __post_init__(self) -> None:
-        self._random = random.Random(self.seed)  # noqa: S311 -- a seeded test
+        self._random = random.Random(self.seed)
         self._inboxes: dict[int | str, list[bytes]] = {}
         self._arrived: set[asyncio.Event] = set()
         self.beats: dict[str, tuple[float, bytes]] = {}

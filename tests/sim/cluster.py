@@ -131,12 +131,14 @@ class ClusterWorld(World):
         await host.stop()
         self._count(host)
 
-    async def until(self, reached: Callable[[], bool], *, timeout_s: float = 60.0) -> float:
+    async def until(
+        self, reached: Callable[[], bool], *, timeout_s: float = 60.0, poll_s: float = 0.001
+    ) -> float:
         """Wait for something; return how many virtual seconds it took."""
         began_s = self.loop.time()
         async with asyncio.timeout(timeout_s):
-            while not reached():
-                await asyncio.sleep(0.001)
+            while not reached():  # noqa: ASYNC110 -- virtual time
+                await asyncio.sleep(poll_s)
         return self.loop.time() - began_s
 
     def is_covered(self) -> bool:
@@ -198,7 +200,7 @@ class ClusterScene:
         """Start hosts, until each has its share of the partitions."""
         for _ in range(hosts):
             await self.world.start_host()
-        await self.world.until(self.world.is_balanced)
+        await self.world.until(self.world.is_balanced, poll_s=0.1)
 
     async def play(self, clients: int, trouble: Trouble | None = None) -> None:
         """Run the clients while `trouble` does its worst; then heal, and settle."""
@@ -223,7 +225,7 @@ class ClusterScene:
         world.post.faults = GENTLE_POST
         if not world.hosts:
             await world.start_host()
-        await world.until(world.is_settled)
+        await world.until(world.is_settled, poll_s=0.05)
         await world.stop_hosts()
         await self.store.settle()
 
