@@ -11,6 +11,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -214,6 +216,26 @@ def test_the_drain_ends_in_time_although_an_activity_does_not(serve: Serve) -> N
     assert server.err.all[-1] == "Stopped."
     again = serve("--app", str(EXAMPLE))
     assert again.json("wait", "o")["status"] == "COMPLETED"
+
+
+@pytest.mark.parametrize("limit_mib", [4, 8])
+def test_every_body_within_the_limit_is_taken(serve: Serve, limit_mib: int) -> None:
+    """Also one that grows when it is written into a message: each quote becomes two bytes."""
+    server = serve("--app", str(EXAMPLE), "--max-body-size", f"{limit_mib}Mi")
+    body = b'"' + b'\\"' * (limit_mib * 512 * 1024 - 1) + b'"'
+    assert len(body) == limit_mib * 1024 * 1024
+    for size, status in ((len(body), 202), (len(body) + 1, 400)):
+        request = urllib.request.Request(
+            f"{server.url}/v1.0/workflows/dapr/OrderProcessingWorkflow/start?instanceID=i{size}",
+            body.ljust(size),
+            {"Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:
+                found = answer.status
+        except urllib.error.HTTPError as error:
+            found = error.code
+        assert found == status
 
 
 def test_shutdown_by_call(serve: Serve) -> None:

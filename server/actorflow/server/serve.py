@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
@@ -31,6 +32,7 @@ from actorflow.server.processes import Order, Supervisor, read_order, say_ready,
 from actorflow.server.stores import StartUpError as StartUpError
 from actorflow.server.stores import find_store, store_error
 from actorflow.workflow.engine import WorkflowEngine
+from actorflow.workflow.limits import DEFAULT_LIMITS, Limits
 from actorflow.workflow.registry import Registry
 
 log = structlog.get_logger("actorflow.server")
@@ -218,6 +220,7 @@ async def _engine(
         found.store,
         registry,
         app_id=settings.app_id,
+        limits=_limits(settings),
         partition_count=found.partition_count,
         cluster=found.cluster,
         lease_ttl_ms=round(settings.lease_s * 1_000),
@@ -230,6 +233,12 @@ async def _engine(
         yield engine
     finally:
         await engine.shut_down(drain_s=stop.left_s())
+
+
+def _limits(settings: Settings) -> Limits:
+    """A body that the edge lets in is taken, whatever its limit."""
+    bytes_max = max(DEFAULT_LIMITS.payload_bytes_max, settings.max_body_bytes)
+    return replace(DEFAULT_LIMITS, payload_bytes_max=bytes_max)
 
 
 def _port_error(err: OSError, settings: Settings) -> StartUpError:

@@ -32,7 +32,7 @@ from actorflow.workflow.errors import (
 )
 from actorflow.workflow.events import Status
 from actorflow.workflow.instance import InstanceActor
-from actorflow.workflow.limits import DEFAULT_LIMITS, Limits
+from actorflow.workflow.limits import DEFAULT_LIMITS, Limits, check_payload, message_bytes_max
 from actorflow.workflow.model import (
     EngineStats,
     History,
@@ -139,7 +139,7 @@ class WorkflowEngine:
             ],
             clock=self._clock,
             ids=self._ids,
-            limits=actor_limits,
+            limits=actor_limits or ActorLimits(payload_bytes=message_bytes_max(limits)),
             partition_count=partition_count,
             cluster=cluster,
             lease_ttl_ms=lease_ttl_ms,
@@ -230,6 +230,7 @@ class WorkflowEngine:
             InvalidRequestError: a name or id that cannot be used.
         """
         check_workflow_name(name)
+        check_payload(input, f"input of workflow {name!r}", self.limits)
         actor = instance_actor(instance_id or self._ids.uuid())
         request = StartRequest(
             name,
@@ -360,6 +361,7 @@ class WorkflowEngine:
             InstanceNotFoundError, InstanceStalledError: see their texts.
         """
         check_name("event name", name)
+        check_payload(input, f"payload of event {name!r}", self.limits)
         request = RaiseRequest(name, input, event_id or self._repetition_id())
         await self._call(instance_id, RAISE, pack(request))
 
@@ -376,6 +378,7 @@ class WorkflowEngine:
     ) -> None:
         """End the instance as TERMINATED with `output`, and its children if `recursive`. Activities
         that run go on, their results are dropped. No effect on an instance that has ended."""
+        check_payload(output, "output of a termination", self.limits)
         await self._call(instance_id, TERMINATE, pack(ControlRequest(output, recursive)))
 
     async def purge(

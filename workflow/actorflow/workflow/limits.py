@@ -28,8 +28,19 @@ class Limits:
     message_chars_max: int = 8_192
 
 
+ESCAPED_BYTES_MAX = 6
+"""A byte of a text takes so many at most inside a message, which is JSON: a control character."""
+
+MESSAGE_OVERHEAD_BYTES = 64 * 1024
+"""Room for the names and ids of a message besides its payload."""
+
 DEFAULT_LIMITS = Limits()
 """The limits used where none are given."""
+
+
+def message_bytes_max(limits: Limits) -> int:
+    """Return the size of the largest message that carries an allowed payload."""
+    return ESCAPED_BYTES_MAX * limits.payload_bytes_max + MESSAGE_OVERHEAD_BYTES
 
 
 def check_payload(text: str | None, what: str, limits: Limits) -> None:
