@@ -32,7 +32,15 @@ from actorflow.workflow.events import (
 from actorflow.workflow.limits import Limits
 from actorflow.workflow.naming import instance_actor
 from actorflow.workflow.retry import RetryPolicy, is_retriable, next_delay_ns
-from actorflow.workflow.task import CallTask, DurableTask, EventTask, Group, Retry, TimerTask
+from actorflow.workflow.task import (
+    CallTask,
+    DurableTask,
+    EventTask,
+    Group,
+    Retry,
+    TimedTask,
+    TimerTask,
+)
 from actorflow.workflow.turn import child_instance_id
 
 _ID_NAMESPACE = bytes.fromhex("6f0d2a57c1c65b0f9f3e9a2b1c7d4e80")
@@ -280,13 +288,13 @@ class Pending:
         for group in groups:
             _release_unless(group, awaited_now)
 
-    def release(self, task: TimerTask | EventTask[object]) -> None:
+    def release(self, task: TimedTask[object]) -> None:
         """Cancel the timer of a task, and take it from the queue of its event."""
         if isinstance(task, EventTask):
             self._strike(task)
         self._drop_timer(task)
 
-    def rearm(self, task: TimerTask | EventTask[object]) -> None:
+    def rearm(self, task: TimedTask[object]) -> None:
         """Wait again: for a time, with a new timer; for an event, behind the waits of today."""
         self.claim(task)
         if task.settled:
@@ -296,7 +304,7 @@ class Pending:
         else:
             task.timer_id = self._timer(task, task.fire_at_ns, _PLAIN_TIMER)
 
-    def claim(self, task: TimerTask | EventTask[object]) -> None:
+    def claim(self, task: TimedTask[object]) -> None:
         """Settle a released task whose event is kept or whose time has come."""
         if isinstance(task, EventTask) and self._take_buffered(task):
             return
@@ -336,7 +344,7 @@ class Pending:
         self._ask(CreateTimer(id=timer_id, fire_at_ns=fire_at_ns, origin=origin))
         return timer_id
 
-    def _drop_timer(self, task: TimerTask | EventTask[object]) -> None:
+    def _drop_timer(self, task: TimedTask[object]) -> None:
         self._cancel_timer(task.timer_id)
         task.timer_id = 0
 

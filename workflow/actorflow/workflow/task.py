@@ -23,15 +23,15 @@ class TaskOwner(Protocol):
         """A combination is settled while some of its members are not."""
         ...
 
-    def release(self, task: "TimerTask | EventTask[Any]") -> None:
+    def release(self, task: "TimedTask[Any]") -> None:
         """Nobody waits for the task any more: cancel its timer, offer its events to others."""
         ...
 
-    def rearm(self, task: "TimerTask | EventTask[Any]") -> None:
+    def rearm(self, task: "TimedTask[Any]") -> None:
         """Somebody waits for a released task again."""
         ...
 
-    def claim(self, task: "TimerTask | EventTask[Any]") -> None:
+    def claim(self, task: "TimedTask[Any]") -> None:
         """Settle a released task if what it waited for has come in the meantime."""
         ...
 
@@ -192,8 +192,8 @@ class CallTask(DurableTask[T]):
         return f"<{'child' if self.is_child else 'activity'} {self.name!r}>"
 
 
-class TimerTask(DurableTask[None]):
-    """A durable timer. `timer_id` is 0 while it is released."""
+class TimedTask(DurableTask[T]):
+    """Base of waits that a durable timer ends. `timer_id` is 0 while it is released."""
 
     __slots__ = ("fire_at_ns", "timer_id")
 
@@ -204,7 +204,7 @@ class TimerTask(DurableTask[None]):
 
     @property
     def is_done(self) -> bool:
-        """Whether the time has come."""
+        """Whether what it waits for has come, or the time is over."""
         if not self.settled and self.timer_id == 0:
             self.owner.claim(self)
         return self.settled
@@ -218,39 +218,26 @@ class TimerTask(DurableTask[None]):
         """See `DurableTask.release`."""
         if not self.settled and self.timer_id != 0:
             self.owner.release(self)
+
+
+class TimerTask(TimedTask[None]):
+    """A durable timer."""
+
+    __slots__ = ()
 
     def __repr__(self) -> str:
         return "<timer>"
 
 
-class EventTask(DurableTask[T]):
-    """A wait for an external event. `timer_id` is 0 while it is released."""
+class EventTask(TimedTask[T]):
+    """A wait for an external event."""
 
-    __slots__ = ("event_type", "fire_at_ns", "name", "timer_id")
+    __slots__ = ("event_type", "name")
 
     def __init__(self, owner: TaskOwner, name: str, event_type: object, fire_at_ns: int) -> None:
-        super().__init__(owner)
+        super().__init__(owner, fire_at_ns)
         self.name = name
         self.event_type = event_type
-        self.fire_at_ns = fire_at_ns
-        self.timer_id = 0
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the event has come, or the time is over."""
-        if not self.settled and self.timer_id == 0:
-            self.owner.claim(self)
-        return self.settled
-
-    def arm(self) -> None:
-        """See `DurableTask.arm`."""
-        if not self.settled and self.timer_id == 0:
-            self.owner.rearm(self)
-
-    def release(self) -> None:
-        """See `DurableTask.release`."""
-        if not self.settled and self.timer_id != 0:
-            self.owner.release(self)
 
     def __repr__(self) -> str:
         return f"<wait for event {self.name!r}>"
