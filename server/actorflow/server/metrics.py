@@ -22,6 +22,7 @@ HELP = {
     "commit_resends": "Commits sent again because the store had not answered.",
     "commits_already": "Commits that turned out to be applied when they were sent again.",
     "commits_fenced": "Commits that the store refused because it has another owner or lost data.",
+    "commits_abandoned": "Commits given up with an unknown outcome, as the partition was lost.",
     "activations": "Actors brought into memory.",
     "evictions": "Actors that left memory because they were idle.",
     "parked_messages": "Messages that failed too often; kept, delivered no more.",
