@@ -13,6 +13,7 @@ from actorflow.actors import ActorId, Message
 from actorflow.actors.errors import CorruptError
 from actorflow.workflow import Registry, WorkflowContext
 from actorflow.workflow.events import Status, TaskCompleted
+from actorflow.workflow.records import history_of
 from actorflow.workflow.requests import INSTANCE, RESULT
 from tests.sim.faulty_store import Faults
 from tests.sim.host import HostDiedError
@@ -88,6 +89,47 @@ def test_s14_history_that_cannot_be_read_parks_its_instance_only() -> None:
         assert [reason.kind for reason in await engine.why("victim")] == ["activity"]
         await engine.terminate("victim")
         assert (await stand.end_of("victim")).status is Status.TERMINATED
+        await stand.world.stop_hosts()
+
+    simulate(1, main)
+
+
+def test_s14_an_instance_whose_rows_are_damaged_is_shown_and_hides_nobody() -> None:
+    async def main(loop: SimLoop) -> None:
+        stand = Stand(loop, counting_app())
+        await stand.world.start_host()
+        for instance_id in ("head", "status", "input", "whole"):
+            await stand.start("naps", 5, instance_id=instance_id)
+        await stand.world.kill_host()
+        stand.store.on_applied = None
+        actors = stand.memory._partitions[0].actors
+        head, status, payload = (
+            actors[ActorId(INSTANCE, key)] for key in ("head", "status", "input")
+        )
+        assert head.summary is not None
+        assert status.summary is not None
+        head.summary = head.summary._replace(head=b"\xff")
+        status.summary = status.summary._replace(phase="WHATEVER")
+        payload.fields["input"] = b"\xff"
+        await stand.world.start_host()
+        engine = stand.world.engine
+        assert (await stand.end_of("whole")).status is Status.COMPLETED
+        listed = {i.instance_id: i for i in (await engine.list()).instances}
+        assert set(listed) == {"head", "status", "input", "whole"}
+        assert listed["head"].status is Status.STALLED
+        assert "cannot be read" in listed["head"].stalled_reason
+        assert listed["status"].status is Status.COMPLETED  # written anew by its next turn
+        for instance_id in ("head", "input"):
+            with pytest.raises(CorruptError, match="read"):
+                await engine.get(instance_id)
+        for instance_id in ("head", "input"):
+            assert [r.kind for r in await engine.why(instance_id)] == ["parked"]
+        (record,) = await engine.actors.read([ActorId(INSTANCE, "whole")], with_log=True)
+        assert record is not None
+        with pytest.raises(CorruptError, match="rows were lost"):
+            history_of(record._replace(log=record.log[1:]))
+        with pytest.raises(CorruptError):
+            await engine.history("input")
         await stand.world.stop_hosts()
 
     simulate(1, main)

@@ -43,7 +43,7 @@ from actorflow.workflow.model import (
     WaitReason,
 )
 from actorflow.workflow.naming import check_name, check_workflow_name, instance_actor, known_actor
-from actorflow.workflow.records import children_in, head_of, history_of, instance_of, query_of
+from actorflow.workflow.records import children_in, history_of, instance_of, listed_of, query_of
 from actorflow.workflow.registry import Registry
 from actorflow.workflow.requests import (
     ACTIVITY,
@@ -256,7 +256,7 @@ class WorkflowEngine:
             raise InstanceNotFoundError(instance_id)
         return History(
             instance_id=instance_id,
-            execution_id=head_of(record).execution_id,
+            execution_id=instance_of(record).execution_id,
             events=tuple(history_of(record)),
         )
 
@@ -280,7 +280,7 @@ class WorkflowEngine:
         records = await self.actors.find(query)
         page = records[:limit]
         return InstancePage(
-            instances=tuple(instance_of(record) for record in page),
+            instances=tuple(listed_of(record) for record in page),
             # A page of the largest size cannot see further: the one after it may be empty.
             next_after=page[-1].actor.key if len(records) > min(limit, PAGE_MAX - 1) else None,
         )

@@ -116,6 +116,31 @@ def head_of(record: ActorRecord) -> Head:
 
 def instance_of(record: ActorRecord) -> Instance:
     """Return what a client sees. Raises HistoryCorruptError."""
+    try:
+        return _decoded(record)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise HistoryCorruptError(f"{record.actor} cannot be read: {error}") from error
+
+
+def listed_of(record: ActorRecord) -> Instance:
+    """Return what a list shows. An instance that cannot be read must not hide the others: it is
+    shown as stalled, with the reason."""
+    try:
+        return instance_of(record)
+    except HistoryCorruptError as error:
+        summary = record.summary or Summary("", "", 0, 0, b"")
+        return Instance(
+            instance_id=record.actor.key,
+            name=summary.label,
+            status=Status.STALLED,
+            execution_id="",
+            created_at_ns=summary.created_ms * 1_000_000,
+            updated_at_ns=summary.updated_ms * 1_000_000,
+            stalled_reason=str(error),
+        )
+
+
+def _decoded(record: ActorRecord) -> Instance:
     head = head_of(record)
     summary = record.summary
     if summary is None:
@@ -159,6 +184,18 @@ def stripped(event: HistoryEvent) -> bytes:
 
 def history_of(record: ActorRecord) -> list[HistoryEvent]:
     """Decode the whole log, payloads put back in. Raises HistoryCorruptError."""
+    if len(record.log) != record.log_length:
+        raise HistoryCorruptError(
+            f"the history of {record.actor} has {record.log_length:,} events, but only "
+            f"{len(record.log):,} are stored: rows were lost; restore a backup"
+        )
+    try:
+        return _history_of(record)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise HistoryCorruptError(f"{record.actor} cannot be read: {error}") from error
+
+
+def _history_of(record: ActorRecord) -> list[HistoryEvent]:
     events = [decode_event(entry) for entry in record.log]
     if events and isinstance(events[0], ExecutionStarted):
         events[0] = replace(events[0], input=_text(record.fields.get(INPUT)))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import MsgspecError
 from msgspec.msgpack import Decoder
 
 from actorflow.actors.address import ActorId
+from actorflow.actors.errors import CorruptError
 from actorflow.actors.ports import (
     ActorRecord,
     DueReminder,
@@ -100,7 +102,10 @@ def _load_one(
         rows = connection.execute(
             "SELECT entries FROM log WHERE actor = ? ORDER BY start", (number,)
         )
-        log = tuple(entry for (entries,) in rows for entry in _unpack(entries))
+        try:
+            log = tuple(entry for (entries,) in rows for entry in _unpack(entries))
+        except MsgspecError as error:
+            raise CorruptError(f"the log of {actor} cannot be read: {error}") from error
     return ActorRecord(actor, number, _summary(rest), fields, log_length, log)
 
 
