@@ -112,6 +112,7 @@ class ClusterWorld(World):
         super().__init__(loop, store, registry, seed=seed)
         self.partition_count = partition_count
         self.post = FakePost(seed, post)
+        self.store_clock = SimClock(loop)
         self.skew_s: Callable[[], float] = lambda: 0.0
 
     async def start_host(self, *, stop_at: int = 0, apply_last: bool = False) -> ClusterHost:
@@ -175,7 +176,8 @@ class ClusterScene:
         partition_count: int = 8,
         check_each: int = 1,
     ) -> None:
-        self.inner = MemoryStore(clock=SimClock(loop))
+        self.store_clock = SimClock(loop)
+        self.inner = MemoryStore(clock=self.store_clock)
         self.store = FaultyStore(self.inner, seed, faults)
         self.ledger = Ledger(loop)
         self.world = ClusterWorld(
@@ -186,6 +188,7 @@ class ClusterScene:
             partition_count=partition_count,
             post=post,
         )
+        self.world.store_clock = self.store_clock
         self.random = random.Random(f"scene {seed}")
         self._check_each = check_each
         self._applied = 0
@@ -244,5 +247,6 @@ class ClusterScene:
         seen.update(self.store.audit.faults)
         seen.update(self.world.counters)
         seen["crash"] = self.world.crashes
+        seen["epochs"] = len({(c.partition, c.epoch) for c in self.store.audit.applied})
         seen["letters lost"] = self.world.post.lost
         return seen

@@ -72,6 +72,10 @@ class Batch:
         """Whether the next turn belongs to the next batch."""
         return self.turns >= turns or self.size_bytes >= size_bytes
 
+    def is_empty(self) -> bool:
+        """Whether nothing but the place in the inbox would change."""
+        return not (self.nets or self.consumed or self.unsaved or self.outbox or self.parked)
+
     def fold(self, effects: Effects) -> None:
         """Add what a finished turn does to its own actor. `effects.number` is set."""
         self.size_bytes += effects.size_bytes

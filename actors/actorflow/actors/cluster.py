@@ -195,6 +195,8 @@ class ClusterHost:
             await asyncio.gather(*map(self._renew, mine))
 
     async def _renew(self, partition: Partition) -> None:
+        if partition.verify():
+            return
         life = partition.life
         try:
             renewed = await self._env.store.renew(partition.lease, ttl_ms=self._ttl_ms)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+PROOFS = 2
+"""Empty commits after the last one that was not, in a cluster that has become quiet."""
+
 RETRY_FIRST_S = 0.01
 """Pause before the first resend; doubles up to `Limits.store_retry_max_s`."""
 
@@ -34,6 +37,10 @@ class Committer:
 
     `trouble` is the store's last complaint, "" when its last answer was final. A commit is never
     cancelled and never rebuilt: whether a silent one was applied is found out by sending it again.
+
+    `is_proven` says that the store was seen to still have the last commit some time later, twice: a
+    store that lost its newest commits in a fail-over would otherwise be found out by the next turn
+    only, which may never come.
     """
 
     def __init__(
@@ -50,6 +57,7 @@ class Committer:
         self._lost = lost
         self.lease = Lease(partition, 0, "")
         self._life = 0
+        self._proofs = 0
         self.in_flight: Batch | None = None
         self.committed_seq = 0
         self._resending = False
@@ -61,8 +69,14 @@ class Committer:
         self.lease = acquired.lease
         self.committed_seq = acquired.seq
         self.in_flight = None
+        self._proofs = PROOFS
         self._resending = False
         self.trouble = ""
+
+    @property
+    def is_proven(self) -> bool:
+        """See the class."""
+        return self._proofs >= PROOFS
 
     def stop(self, error: ActorflowError) -> None:
         """End the ownership; an answer that is still to come is ignored. Whoever waits for the
@@ -70,6 +84,7 @@ class Committer:
         self._life += 1
         batch, self.in_flight = self.in_flight, None
         if batch is not None:
+            self._env.counters.commits_abandoned += 1
             if isinstance(error, ContentionError):
                 error = UnavailableError(f"{error}; whether the call took effect is unknown")
             batch.refuse_all(error)
@@ -79,6 +94,7 @@ class Committer:
         if self.in_flight is not None or batch.seq != self.committed_seq + 1:
             raise InvariantError(f"partition {self._partition}: commit {batch.seq} out of order")
         self.in_flight = batch
+        self._proofs = self._proofs + 1 if batch.is_empty() else 0
         self._env.host.spawn(self._commit(batch, self._life), f"commit-{self._partition}")
 
     async def _commit(self, batch: Batch, life: int) -> None:
@@ -109,6 +125,7 @@ class Committer:
                 )
                 if not was_silent:
                     batch.refuse_all(fenced)  # it was certainly not applied
+                    self.in_flight = None
                 self._lost(fenced)
             case CommitResult.BAD:
                 _log.critical("commit refused as malformed", extra={"commit": commit.commit_id})

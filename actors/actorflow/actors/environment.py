@@ -63,6 +63,7 @@ class Counters:
     commit_resends: int = 0
     commits_already: int = 0
     commits_fenced: int = 0
+    commits_abandoned: int = 0
     activations: int = 0
     evictions: int = 0
     parked_messages: int = 0

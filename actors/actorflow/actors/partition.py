@@ -32,9 +32,7 @@ if TYPE_CHECKING:
 
     from actorflow.actors.address import ActorId
     from actorflow.actors.environment import Environment
-    from actorflow.actors.errors import (
-        ActorflowError,
-    )
+    from actorflow.actors.errors import ActorflowError
     from actorflow.actors.letters import LinkAck, LinkBatch
     from actorflow.actors.ports import Acquired, DueReminder, Lease, Recovery
 
@@ -109,7 +107,8 @@ class Partition:
         """Refuse calls from outside from now on; what was accepted goes on."""
         if self.state is PartitionState.OPEN:
             self.state = PartitionState.DRAINING
-            self._note_cursor()
+            if self._batch.cursor:
+                self._commit_soon()
 
     def is_quiet(self) -> bool:
         """Whether no turn runs or waits and everything is committed."""
@@ -222,12 +221,18 @@ class Partition:
         """About once a second: look after the links, and after what was read without effect."""
         if self.state is not PartitionState.CLOSED:
             self._links.tick()
-            self._note_cursor()
+            if self._batch.cursor:
+                self._commit_soon()
 
-    def _note_cursor(self) -> None:
-        if self._batch.cursor and not self._batch.turns:
-            self._batch.turns = 1  # worth a commit
-            self._schedule_drain()
+    def verify(self) -> bool:
+        """See `Committer.is_proven`. Returns whether a commit comes, which renews the lease."""
+        if not self._committer.is_proven:
+            self._commit_soon()
+        return not self._committer.is_proven
+
+    def _commit_soon(self) -> None:
+        self._batch.turns = self._batch.turns or 1
+        self._schedule_drain()
 
     def _remind(self, armed: Armed) -> None:
         self._env.counters.reminders_fired += 1

@@ -38,7 +38,7 @@ from actorflow.workflow.events import (
 )
 from actorflow.workflow.execution import SCHEDULED_START, Execution
 from actorflow.workflow.model import WaitReason
-from actorflow.workflow.outbound import timer_of
+from actorflow.workflow.outbound import report_end_again, timer_of
 from actorflow.workflow.records import CUSTOM_STATUS, EVENT_IDS, FAILURE, OUTPUT
 from actorflow.workflow.requests import (
     GO_ON,
@@ -115,6 +115,8 @@ class InstanceActor:
         old = self.execution
         key = _start_key(request)
         if old is not None and _is_repeated(old, request, key):
+            if request.parent is not None:
+                report_end_again(effects, old.state)
             return NOTHING
         if (refusal := self._refusal(old, request)) is not None:
             self._refuse_start(effects, request, refusal)

@@ -118,6 +118,19 @@ def report_end(
     effects.send(ActorId(INSTANCE, parent.instance_id), RESULT, payload)
 
 
+def report_end_again(effects: Effects, state: InstanceState) -> None:
+    """Tell a parent that starts its child a second time how it ended: its store lost what it knew.
+    Nothing while the child is open, since its end will be reported."""
+    if state.parent is not None and state.terminal_status is not None:
+        event = ExecutionCompleted(
+            at_ns=state.completed_at_ns or state.updated_at_ns,
+            status=state.terminal_status,
+            result=state.output,
+            failure=state.failure,
+        )
+        report_end(effects, state.parent, state.instance_id, event)
+
+
 def terminate_children(effects: Effects, children: Iterable[OpenChild], execution_id: str) -> None:
     """Terminate children, and theirs; the execution id tells them from later users of their ids."""
     payload = pack(ControlRequest(None, True, execution_id))
