@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from actorflow.actors.errors import LimitExceededError
 from actorflow.workflow import Registry, WorkflowClient, WorkflowContext
 from actorflow.workflow.events import (
     Status,
     TimerCreated,
 )
+from actorflow.workflow.limits import Limits
 from tests.sim.faulty_store import Faults
 from tests.sim.invariants import (
     check_quiet,
@@ -288,6 +290,25 @@ def test_everything_but_progress_works_with_no_worker() -> None:
         assert json.loads((await stand.end_of("c")).output or "") == [1, 2]
         await stand.close()
         check_quiet(stand.memory)
+
+    simulate(1, main)
+
+
+def test_events_that_wait_for_a_worker_are_bounded() -> None:
+    async def main(loop: SimLoop) -> None:
+        stand = Stand(loop, Registry())
+        stand.world.limits = Limits(history_events_max=5)
+        await stand.world.start_host()
+        engine = stand.world.engine
+        await stand.start("collect", {"got": [], "want": [4]}, instance_id="c")
+        for number in range(4):
+            await engine.raise_event("c", "n", str(number))
+        with pytest.raises(LimitExceededError, match="history_events_max"):
+            await engine.raise_event("c", "n", "4")
+        stand.world.registry, stand.world.limits = counting_app(), Limits()
+        await stand.restart()
+        assert json.loads((await stand.end_of("c")).output or "") == [0, 1, 2, 3]
+        await stand.close()
 
     simulate(1, main)
 

@@ -207,6 +207,11 @@ class InstanceActor:
             execution.take(effects)  # so that the stall is on record
             effects.answer_error(InstanceStalledError(self._actor_id.key))
             return NOTHING
+        count, count_max = len(execution.inbox or ()), self._host.limits.history_events_max
+        if count >= count_max and message.reply is not None:
+            limit = "the number of facts that wait until the code can run (history_events_max)"
+            effects.reject(LimitExceededError(limit, count_max, count + 1))
+            return NOTHING
         request = unpack(RaiseRequest, message.payload)
         if self._is_new_event(request.event_id):
             execution.take(
