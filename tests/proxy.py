@@ -22,6 +22,7 @@ class Proxy:
         self.cut_after_bytes: int | None = None
         self.cuts = 0
         self._writers: set[asyncio.StreamWriter] = set()
+        self._silent: set[asyncio.StreamWriter] = set()
         self._pumps: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> "Proxy":
@@ -47,6 +48,10 @@ class Proxy:
         """Reset every connection."""
         for writer in self._writers:
             writer.transport.abort()
+
+    def silence(self) -> None:
+        """Let every connection that exists now swallow all bytes, and stay open: half-open."""
+        self._silent |= self._writers
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -74,7 +79,7 @@ class Proxy:
         with suppress(OSError):
             while data := await reader.read(65_536):
                 await gate.wait()
-                if not upwards and self.swallow_down:
+                if writer in self._silent or (not upwards and self.swallow_down):
                     continue
                 if upwards and self.cut_after_bytes is not None:
                     data, self.cut_after_bytes = self._up_to_cut(data, self.cut_after_bytes)
@@ -86,6 +91,7 @@ class Proxy:
                     self.cut()
         writer.close()
         self._writers.discard(writer)
+        self._silent.discard(writer)
 
     @staticmethod
     def _up_to_cut(data: bytes, left: int) -> tuple[bytes, int]:
