@@ -15,7 +15,12 @@ import msgspec
 
 from actorflow.actors.address import ActorId
 from actorflow.actors.door import PartitionState
-from actorflow.actors.errors import ActorflowError, StoreUnavailableError, UnavailableError
+from actorflow.actors.errors import (
+    ActorflowError,
+    ContentionError,
+    StoreUnavailableError,
+    UnavailableError,
+)
 from actorflow.actors.letters import (
     Answer,
     Call,
@@ -312,5 +317,8 @@ class _RemoteSlot:
         self._exchange.post(self._call.reply_to, Answer(self._call.id, result))
 
     def set_exception(self, exception: BaseException) -> None:
-        """See `ReplySlot`."""
+        """See `ReplySlot`. What a partition drops that is lost, its next owner may still find in
+        the inbox and do: nobody knows."""
+        if isinstance(exception, ContentionError):
+            exception = UnavailableError(f"{exception}; whether the call takes effect is unknown")
         self._exchange.post(self._call.reply_to, answer_of(self._call.id, exception))

@@ -270,10 +270,12 @@ class Partition:
 
     def _visit(self, activation: Activation) -> None:
         """Run a few turns of one actor, then let others come first."""
+        began_s = self._env.loop.time()
         for _ in range(TURNS_PER_VISIT):
             self._turn(activation)
             if activation.mailbox is None or activation.state is not ActivationState.READY:
                 break
+        self._roster.failures.check_pace(activation.actor_id, began_s)
         self._roster.rest(activation)
 
     def _turn(self, activation: Activation) -> None:
@@ -295,7 +297,7 @@ class Partition:
         else:
             work = self._long_turn(activation, message, effects, answer)  # type: ignore[arg-type]  # not bytes, so awaitable
             task = self._env.host.spawn(work, f"turn-{activation.actor_id}")
-            self._roster.begin_long_turn(activation, message, task)
+            self._roster.begin_long_turn(activation, message, task, answer)
 
     async def _long_turn(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING
 
 from actorflow.actors.activation import Activation, ActivationState
@@ -157,13 +158,19 @@ class Roster:
     # ---- between turns -------------------------------------------------------------------------
 
     def begin_long_turn(
-        self, activation: Activation, message: Message, task: asyncio.Task[None]
+        self,
+        activation: Activation,
+        message: Message,
+        task: asyncio.Task[None],
+        answer: object,
     ) -> None:
-        """The turn awaits something: no other may start until it has ended."""
+        """The turn awaits `answer`: no other may start until it has ended."""
         activation.move(ActivationState.RUNNING)
         activation.task = task
         activation.in_turn = message
         self.running += 1
+        if isinstance(answer, Coroutine):  # cancelled before it began, it would complain
+            task.add_done_callback(lambda _: answer.close())
 
     def end_long_turn(self, activation: Activation) -> None:
         """The awaited part is over."""
