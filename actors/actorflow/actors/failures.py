@@ -24,6 +24,10 @@ DOUBLINGS_MAX = 30
 """The pause between attempts doubles so many times at most: a float has an end."""
 
 
+SLOW_S = 1.0
+"""Turns that hold the event loop for longer are named in the log: nobody is served meanwhile."""
+
+
 class Verdict(NamedTuple):
     """`answer` goes to the caller, if any. A parked message is kept and delivered no more. A
     reminder that is set aside rings again after the pause, and its actor goes on meanwhile."""
@@ -70,6 +74,16 @@ class TurnFailures:
             pause_s = min(limits.retry_first_s * 2**doublings, limits.retry_max_s)
         aside = message.reminder is not None and message.attempt >= limits.message_attempts
         return Verdict(answer_of(error), park, reason, pause_s, aside)
+
+    def check_pace(self, actor: ActorId, began_s: float) -> None:
+        """Name an actor whose turns held the event loop since `began_s` for too long."""
+        took_s = self._env.loop.time() - began_s
+        if took_s <= SLOW_S:
+            return
+        _log.warning(
+            "an actor held the event loop; move blocking code to an activity or a thread",
+            extra={"actor": str(actor), "seconds": round(took_s, 3)},
+        )
 
     def broken(self, actor: ActorId, error: Exception) -> CorruptError:
         """Log that an actor cannot be activated, and return what its callers are told."""

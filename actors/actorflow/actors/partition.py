@@ -44,7 +44,8 @@ REMIND = "actorflow.remind"
 
 
 class Partition:
-    """See the module docstring. `life` counts ownerships: what began in an earlier one is void."""
+    """See the module docstring. `life` counts ownerships: what began in an earlier one is void.
+    `roster` holds the live actors."""
 
     def __init__(self, index: int, env: Environment) -> None:
         self.index = index
@@ -62,7 +63,7 @@ class Partition:
         self._links = Links(index, env, self._schedule_drain)
         self._door = Door(index, env)
         self._committer = Committer(index, env, released=self._released, lost=self.lose)
-        self._roster = Roster(
+        self.roster = Roster(
             index,
             env,
             wake=self._schedule_drain,
@@ -113,8 +114,8 @@ class Partition:
     def is_quiet(self) -> bool:
         """Whether no turn runs or waits and everything is committed."""
         return (
-            not self._roster.ready
-            and not self._roster.running
+            not self.roster.ready
+            and not self.roster.running
             and not self._completed
             and not self._batch.turns
             and self._committer.in_flight is None
@@ -127,7 +128,7 @@ class Partition:
         self._committer.stop(error)
         self._reminders.clear()
         self._batch.refuse_all(error)
-        self._roster.clear(error)
+        self.roster.clear(error)
         self._links.clear()
         self._completed.clear()
         self._delivering.clear()
@@ -135,7 +136,7 @@ class Partition:
     def keep_house(self) -> int:
         """Every few seconds: see to clock jumps, and to idle actors as in `Roster.evict_idle`."""
         self._reminders.look()
-        return self._roster.evict_idle(self._committer.committed_seq)
+        return self.roster.evict_idle(self._committer.committed_seq)
 
     def lose(self, error: ActorflowError) -> None:
         """The store refused a commit, or the lease: nothing in memory can be trusted any more."""
@@ -152,16 +153,16 @@ class Partition:
             OverloadedError: the actor's mailbox or the partition is full.
         """
         self._check_door(message.target)
-        self._roster.enqueue(message)
+        self.roster.enqueue(message)
 
     def admit_internal(self, message: Message) -> None:
         """Take a call from a turn that runs here: it was admitted as a part of that turn."""
-        self._roster.enqueue(message)
+        self.roster.enqueue(message)
 
     def _check_door(self, target: ActorId) -> None:
-        waiting_bytes = self._roster.queued_bytes + self._batch.size_bytes
+        waiting_bytes = self.roster.queued_bytes + self._batch.size_bytes
         self._door.check(
-            target, self.state, self._committer.trouble, self._roster.find(target), waiting_bytes
+            target, self.state, self._committer.trouble, self.roster.find(target), waiting_bytes
         )
 
     def _deliver(self, message: Message) -> None:
@@ -169,7 +170,7 @@ class Partition:
         worker = self._env.worker_types.get(message.target.type)
         if worker is None:
             message.depth = 0
-            self._roster.enqueue(message)
+            self.roster.enqueue(message)
             return
         self._delivering.add(message.id)
         worker.deliver(WorkDelivery(self, message, self.life))
@@ -238,7 +239,7 @@ class Partition:
         self._env.counters.reminders_fired += 1
         message = Message(armed.actor, REMIND, armed.reminder.payload)
         message.reminder = armed.reminder
-        self._roster.enqueue(message)
+        self.roster.enqueue(message)
 
     # ---- turns ---------------------------------------------------------------------------------
 
@@ -252,7 +253,7 @@ class Partition:
         self._drain_scheduled = False
         if self.state is PartitionState.CLOSED:
             return
-        batch, ready, completed = self._batch, self._roster.ready, self._completed
+        batch, ready, completed = self._batch, self.roster.ready, self._completed
         turns, size_bytes = self._limits.batch_turns, self._limits.batch_bytes
         while not batch.is_full(turns, size_bytes):
             if ready:
@@ -275,12 +276,12 @@ class Partition:
             self._turn(activation)
             if activation.mailbox is None or activation.state is not ActivationState.READY:
                 break
-        self._roster.failures.check_pace(activation.actor_id, began_s)
-        self._roster.rest(activation)
+        self.roster.failures.check_pace(activation.actor_id, began_s)
+        self.roster.rest(activation)
 
     def _turn(self, activation: Activation) -> None:
         """Give the oldest message to the actor."""
-        message = self._roster.take(activation)
+        message = self.roster.take(activation)
         reminder = message.reminder
         if reminder is not None and not self._reminders.is_armed(activation.number, reminder):
             return  # cancelled or replaced after it fired
@@ -297,7 +298,7 @@ class Partition:
         else:
             work = self._long_turn(activation, message, effects, answer)  # type: ignore[arg-type]  # not bytes, so awaitable
             task = self._env.host.spawn(work, f"turn-{activation.actor_id}")
-            self._roster.begin_long_turn(activation, message, task, answer)
+            self.roster.begin_long_turn(activation, message, task, answer)
 
     async def _long_turn(
         self,
@@ -311,13 +312,13 @@ class Partition:
             result = await own_cancellation_raised(answer)
         except Exception as error:  # noqa: BLE001 -- the turn loop: a raising turn is dropped whole
             if life == self.life:
-                self._roster.end_long_turn(activation)
+                self.roster.end_long_turn(activation)
                 self._turn_failed(activation, message, error)
             return
         if life == self.life:
-            self._roster.end_long_turn(activation)
+            self.roster.end_long_turn(activation)
             self._turn_ended(activation, message, effects, result)
-            self._roster.rest(activation)
+            self.roster.rest(activation)
             self._schedule_drain()
 
     def _turn_ended(
@@ -388,7 +389,7 @@ class Partition:
             batch.deferred.add(target)
             batch.deliveries.append(message)
         else:
-            self._roster.enqueue(message)
+            self.roster.enqueue(message)
 
     def _complete(self, message: Message, sends: list[tuple[ActorId, str, bytes]]) -> None:
         self._batch.consume(message.id)
@@ -402,7 +403,7 @@ class Partition:
     ) -> None:
         """Answer once everything that the answer may rest on is committed."""
         if message.early_reply:
-            self._roster.rest_on(message.sender, activation.last_seq)
+            self.roster.rest_on(message.sender, activation.last_seq)
             message.settle(answer, problem)
             return
         if activation.last_seq <= self._committer.committed_seq:
@@ -418,17 +419,17 @@ class Partition:
         """Drop the turn and the live object; try a durable message again, later, then park it."""
         self._env.counters.failed_turns += 1
         activation.move(ActivationState.STALE)
-        verdict = self._roster.failures.judge(activation.actor_id, message, error)
+        verdict = self.roster.failures.judge(activation.actor_id, message, error)
         message.refuse(verdict.answer)
         if verdict.park:
             self._park(message, verdict.reason)
             activation.last_seq = self._batch.seq
         elif verdict.aside:
-            self._roster.failures.call_later(verdict.pause_s, lambda: self._roster.enqueue(message))
+            self.roster.failures.call_later(verdict.pause_s, lambda: self.roster.enqueue(message))
         elif message.id or message.reminder is not None:
-            self._roster.put_back(activation, message)
+            self.roster.put_back(activation, message)
         pause_s = 0.0 if verdict.aside else verdict.pause_s
-        self._roster.discard(activation, pause_s, self._committer.committed_seq)
+        self.roster.discard(activation, pause_s, self._committer.committed_seq)
 
     def _erase(self, activation: Activation, message: Message) -> None:
         """Delete what is stored of an actor that cannot be activated."""
@@ -467,8 +468,8 @@ class Partition:
                 if actor in watched:
                     self._env.host.notice(actor, summary)
         for actor in batch.retired:
-            self._roster.retire(actor, batch.seq)
-        self._roster.failures.committed(batch.seq)
+            self.roster.retire(actor, batch.seq)
+        self.roster.failures.committed(batch.seq)
         self._schedule_drain()
 
     # ---- what others may know ------------------------------------------------------------------
@@ -479,11 +480,6 @@ class Partition:
         return self._committer.lease
 
     @property
-    def roster(self) -> Roster:
-        """The live actors."""
-        return self._roster
-
-    @property
     def trouble(self) -> str:
         """Why the store does not take commits now; "" when it does."""
         return self._committer.trouble
@@ -491,10 +487,10 @@ class Partition:
     def gauges(self) -> dict[str, int]:
         """Present sizes, for metrics."""
         return {
-            "live_actors": len(self._roster),
-            "live_bytes": self._roster.live_bytes,
-            "ready_actors": len(self._roster.ready),
-            "queued_bytes": self._roster.queued_bytes,
+            "live_actors": len(self.roster),
+            "live_bytes": self.roster.live_bytes,
+            "ready_actors": len(self.roster.ready),
+            "queued_bytes": self.roster.queued_bytes,
             "armed_reminders": self._reminders.count,
             "pending_deliveries": len(self._delivering),
             "pending_outbox": self._links.pending_count(),

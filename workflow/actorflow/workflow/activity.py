@@ -17,6 +17,7 @@ from actorflow.actors.values import from_payload, to_payload
 from actorflow.workflow.context import ActivityContext
 from actorflow.workflow.events import FailureDetails, HistoryEvent, TaskCompleted, TaskFailed
 from actorflow.workflow.failure import failure_from
+from actorflow.workflow.outbound import asker_of
 from actorflow.workflow.requests import INSTANCE, RESULT, WorkItem, pack_result, unpack
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class ActivityRunner:
         except msgspec.MsgspecError as error:
             _log.error(
                 "activity request cannot be read; its bytes are kept",
-                extra={"instance_id": delivery.message.target.key, "error": str(error)},
+                extra={"instance_id": asker_of(delivery.message.target), "error": str(error)},
             )
         finally:
             # Here, and not in a callback of the task: that would cost another round of the loop.

@@ -57,6 +57,11 @@ SPREAD = "\x1f"
 control character."""
 
 
+def asker_of(activity: ActorId) -> str:
+    """Return the id of the instance that asked for an activity."""
+    return activity.key.partition(SPREAD)[0]
+
+
 def carry_out(effects: Effects, state: InstanceState, event: HistoryEvent) -> None:
     """Do what a recorded event asks for; nothing for an event that asks for nothing.
 

@@ -44,6 +44,10 @@ INBOX_PREFIX = "inbox:"
 """Fields that hold facts which no worker has seen yet, in order."""
 
 
+STALLED_CHARS_MAX = 2_000
+"""Characters of the reason for a stall that a status query shows; `why` shows all."""
+
+
 class Head(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What a status query needs besides the summary's own columns."""
 
@@ -77,7 +81,7 @@ def summary_of(state: InstanceState, *, start_key: str, worker_wanted: bool) -> 
         state.completed_at_ns,
         state.scheduled_start_ns,
         state.parent,
-        state.stalled_reason,
+        _why_stalled(state),
         start_key,
         worker_wanted,
     )
@@ -102,6 +106,12 @@ def query_of(wanted: InstanceFilter, *, limit: int, after: str) -> Query:
         created_from_ms=ceil_ms(wanted.created_from_ns),
         created_to_ms=ceil_ms(wanted.created_to_ns),
     )
+
+
+def _why_stalled(state: InstanceState) -> str:
+    """Return reason and description in one text that fits the head."""
+    parts = (state.stalled_reason, state.stalled_description)
+    return ": ".join(filter(None, parts))[:STALLED_CHARS_MAX]
 
 
 def head_of(record: ActorRecord) -> Head:
