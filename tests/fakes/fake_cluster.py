@@ -75,6 +75,7 @@ class FakeTransport:
         self._post = post
         self._host = ""
         self._places: dict[int | str, int] = {}
+        self._subscribed: dict[int | str, object] = {}
         self._event = asyncio.Event()
         self._clear = asyncio.Event()
         self._clear.set()
@@ -109,11 +110,13 @@ class FakeTransport:
     def subscribe(self, partition: int, cursor: str) -> None:
         """See `Transport`."""
         self._places[partition] = int(cursor or "0")
+        self._subscribed[partition] = object()
         self._event.set()
 
     def unsubscribe(self, partition: int) -> None:
         """See `Transport`."""
         self._places.pop(partition, None)
+        self._subscribed.pop(partition, None)
 
     async def receive(self) -> Sequence[Received]:
         """See `Transport`."""
@@ -121,6 +124,7 @@ class FakeTransport:
             if self.cut:
                 raise StoreUnavailableError("cut", written=False)
             found: list[Received] = []
+            read_for = dict(self._subscribed)
             for address, place in list(self._places.items()):
                 letters = self._post.after(address, place)
                 for offset, data in enumerate(letters, 1):
@@ -128,9 +132,12 @@ class FakeTransport:
                 self._places[address] = place + len(letters)
             if found:
                 await self._clear.wait()
-                return found
+                return [item for item in found if self._is_current(item.address, read_for)]
             self._event.clear()
             await self._event.wait()
+
+    def _is_current(self, address: int | str, read_for: dict[int | str, object]) -> bool:
+        return address in self._places and self._subscribed.get(address) is read_for.get(address)
 
 
 class FakeMembership:

@@ -51,7 +51,11 @@ class Transport(Protocol):
         ...
 
     async def receive(self) -> Sequence[Received]:
-        """Wait for letters and return them, oldest first for each inbox."""
+        """Wait for letters and return them, oldest first for each inbox.
+
+        Never what was read for an earlier subscription: that partition had another owner since, who
+        may have done what the letters ask for.
+        """
         ...
 
 

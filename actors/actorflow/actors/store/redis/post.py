@@ -103,6 +103,7 @@ class RedisPost:
     def unsubscribe(self, partition: int) -> None:
         """See `Transport.unsubscribe`."""
         self._places.pop(partition, None)
+        self._arrived = [item for item in self._arrived if item.address != partition]
         reader = self._readers.pop(partition, None)
         if reader is not None:
             reader.cancel()
