@@ -7,6 +7,7 @@ store. Whoever imports and then lets both stores run has every instance twice.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -46,8 +47,14 @@ if TYPE_CHECKING:
     from actorflow.workflow.archive_format import Line
     from actorflow.workflow.offline import OfflineStore
 
-LINES_AT_ONCE = 64
-"""Lines that are imported together."""
+LINES_AT_ONCE = 1_024
+"""Lines that are imported together: some for each partition, so that commits are shared."""
+
+LINES_BYTES = 8 * 1024 * 1024
+"""Length of the lines that are imported together, one long line aside."""
+
+COMMIT_ACTORS = 64
+"""Instances in one commit."""
 
 COMMIT_BYTES = 256 * 1024
 """Payload after which an import commits."""
@@ -275,7 +282,7 @@ class Importer:
         numbered = enumerate(lines, 1)
         _check_header(numbered)
         read = Count()
-        while group := list(islice(numbered, LINES_AT_ONCE)):
+        while group := list(_some(numbered)):
             decoded = [(number, decode_line(data, number)) for number, data in group]
             ends = [line for _, line in decoded if isinstance(line, End)]
             await self._take(decoded, read)
@@ -402,7 +409,8 @@ class Importer:
         self, partition: int, write: ActorWrite | None, rows: list[MessageRow], size_bytes: int
     ) -> None:
         batch = self._batches.setdefault(partition, _Batch())
-        if batch.size_bytes and batch.size_bytes + size_bytes > COMMIT_BYTES:
+        is_full = batch.size_bytes and batch.size_bytes + size_bytes > COMMIT_BYTES
+        if is_full or len(batch.actors) >= COMMIT_ACTORS:
             await self._flush(partition)
             batch = self._batches.setdefault(partition, _Batch())
         if write is not None:
@@ -411,8 +419,7 @@ class Importer:
         batch.size_bytes += size_bytes
 
     async def _flush_all(self) -> None:
-        for partition in list(self._batches):
-            await self._flush(partition)
+        await asyncio.gather(*(self._flush(partition) for partition in list(self._batches)))
 
     async def _flush(self, partition: int) -> None:
         batch = self._batches.pop(partition, None)
@@ -430,6 +437,15 @@ class Importer:
                 f"the store refuses what the archive holds, at instance {ids}: {error}; was the "
                 "file changed by hand?"
             ) from error
+
+
+def _some(numbered: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+    size_bytes = 0
+    for number, data in islice(numbered, LINES_AT_ONCE):
+        yield number, data
+        size_bytes += len(data)
+        if size_bytes >= LINES_BYTES:
+            return
 
 
 def _actor(number: int, instance_id: str) -> ActorId:
