@@ -127,7 +127,7 @@ def store_error(err: Exception, url: StoreUrl) -> StartUpError:
     elif isinstance(err, CorruptError):
         mend = "restore a backup or choose another store; this one was not changed"
     elif isinstance(err, StoreUnavailableError) and url.is_shared:
-        mend = "check that Redis runs and can be reached there, and the password in the URL"
+        mend = "check that Redis runs, can be reached there and takes writes; and the URL"
     else:
         mend = "check the path, its permissions and the disk"
     return StartUpError(f"cannot open --store {url}: {err}", mend)
