@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from actorflow.actors.address import ActorId
     from actorflow.actors.clock import Clock, IdSource
     from actorflow.actors.effects import Effects
+    from actorflow.actors.limits import Limits
     from actorflow.actors.message import Message
     from actorflow.actors.ports import ActorRecord
 
@@ -66,6 +67,11 @@ class ActorServices(Protocol):
     @property
     def ids(self) -> IdSource:
         """The source of random values."""
+        ...
+
+    @property
+    def limits(self) -> Limits:
+        """The bounds of this runtime."""
         ...
 
     async def call_from(

@@ -19,7 +19,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, get_type_hints
 
 from actorflow.actors.actor import ActorType
 from actorflow.actors.address import checked_actor_id
-from actorflow.actors.errors import InvariantError, UnknownMethodError, UsageError
+from actorflow.actors.errors import (
+    InvariantError,
+    LimitExceededError,
+    UnknownMethodError,
+    UsageError,
+)
 from actorflow.actors.ports import Reminder, Summary
 from actorflow.actors.values import from_json, to_json
 
@@ -62,7 +67,9 @@ class Actor:
     def send(self, target: ActorId, method: str, argument: object = None) -> None:
         """Send a message that takes effect exactly once, in order, if this turn commits."""
         target = checked_actor_id(*target)
-        self._host.turn().send(target, _checked_name("method", method), to_json(argument))
+        payload = to_json(argument)
+        self._host.check_size(f"the argument of {method!r}", payload)
+        self._host.turn().send(target, _checked_name("method", method), payload)
 
     async def call(
         self,
@@ -289,12 +296,19 @@ class _Host:
         argument = from_json(message.payload, method.argument_type, what=method.argument)
         return await method.function(self._actor, argument)
 
+    def check_size(self, what: str, data: bytes) -> None:
+        """Refuse a value that is larger than a payload may be. Raises LimitExceededError."""
+        limit = self.services.limits.payload_bytes
+        if len(data) > limit:
+            raise LimitExceededError(f"{what} (bytes)", limit, len(data))
+
     def _keep(self, effects: Effects) -> None:
         for name in self.removed:
             if self.stored.pop(name, None) is not None:
                 effects.delete_field(name)
         self.removed.clear()
         for name, value in self._actor.state.changed():
+            self.check_size(f"state value {name!r}", value)
             effects.put_field(name, value)
             self.stored[name] = value
         if not self._exists and (effects.writes() or effects.sends is not None):

@@ -28,6 +28,7 @@ from actorflow.workflow.events import (
     TaskScheduled,
     TurnStarted,
 )
+from actorflow.workflow.inbox import Inbox
 from actorflow.workflow.outbound import (
     cancel_timer,
     carry_out,
@@ -44,8 +45,6 @@ from actorflow.workflow.records import (
     encode_failure,
     head_of,
     history_of,
-    inbox_field,
-    inbox_of,
     stripped,
     summary_of,
 )
@@ -112,7 +111,7 @@ class Execution:
     """See the module docstring. Exists from the start of an instance until it is purged.
 
     `problem` says why the code cannot go on although it is registered here: it does not fit the
-    history, or a limit is reached. `inbox` holds facts by index until the code can take them; with
+    history, or a limit is reached. `inbox` holds facts until the code can take them; with
     `continues`, the start among them is that of the next execution.
     """
 
@@ -123,7 +122,6 @@ class Execution:
         "continues",
         "custom_status",
         "inbox",
-        "inbox_next",
         "problem",
         "run",
         "start_key",
@@ -138,8 +136,7 @@ class Execution:
         self.continues = False
         self.state = InstanceState()
         self.run: WorkflowRun | None = None
-        self.inbox: dict[int, HistoryEvent] | None = None
-        self.inbox_next = 0
+        self.inbox = Inbox()
         self.problem = ""
         self.start_key = ""
         self.worker_wanted = False
@@ -156,10 +153,7 @@ class Execution:
         history = history_of(record)
         for event in history:
             self.state.apply(event)
-        inbox = inbox_of(record)
-        if inbox:
-            self.inbox = inbox
-            self.inbox_next = max(inbox) + 1
+        self.inbox = Inbox(record)
         status = record.fields.get(CUSTOM_STATUS)
         self.custom_status = status.decode() if status is not None else None
         if history and self.state.terminal_status is None:
@@ -182,8 +176,13 @@ class Execution:
     @property
     def pending_start(self) -> ExecutionStarted | None:
         """The start that no worker has seen yet."""
-        facts = self.inbox.values() if self.inbox else ()
-        return next((fact for fact in facts if isinstance(fact, ExecutionStarted)), None)
+        return self.inbox.start
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether the newest word on it was to suspend, facts in the inbox included."""
+        waiting = self.inbox.suspends
+        return self.state.suspended if waiting is None else waiting
 
     def status(self) -> Status:
         """Present status; PENDING while the start waits in the inbox, unless it goes on as new."""
@@ -194,7 +193,7 @@ class Execution:
     def take(self, effects: Effects, *facts: HistoryEvent) -> None:
         """Take new facts: run the code over them, or keep them until that is possible."""
         if self._may_run(effects, facts):
-            self._run_over(effects, [*self._empty_inbox(effects), *facts])
+            self._run_over(effects, [*self.inbox.take_all(effects), *facts])
         else:
             self._keep(effects, facts)
         self.store_summary(effects)
@@ -235,22 +234,10 @@ class Execution:
         return ExecutionStalled(at_ns=self._now_ns(), reason="code", description=problem)
 
     def _keep(self, effects: Effects, facts: Iterable[HistoryEvent]) -> None:
-        if self.inbox is None:
-            self.inbox = {}
         for fact in facts:
             if isinstance(fact, ExecutionStarted):
                 self._store_input(effects, fact)
-            self.inbox[self.inbox_next] = fact
-            effects.put_field(inbox_field(self.inbox_next), stripped(fact))
-            self.inbox_next += 1
-
-    def _empty_inbox(self, effects: Effects) -> list[HistoryEvent]:
-        if self.inbox is None:
-            return []
-        inbox, self.inbox, self.inbox_next = self.inbox, None, 0
-        for index in inbox:
-            effects.delete_field(inbox_field(index))
-        return list(inbox.values())
+            self.inbox.put(effects, fact)
 
     def worker_ready(self, effects: Effects) -> None:
         """Somebody may be able to run the code now: try again."""
@@ -365,7 +352,7 @@ class Execution:
 
     def terminate(self, effects: Effects, request: ControlRequest) -> None:
         """End the execution as TERMINATED, whatever its code does; children too if recursive."""
-        for fact in self._empty_inbox(effects):
+        for fact in self.inbox.take_all(effects):
             if isinstance(fact, ExecutionStarted):
                 self._store_input(effects, fact)
             self._record(effects, fact)
@@ -391,7 +378,7 @@ class Execution:
         if event.failure is not None:
             effects.put_field(FAILURE, encode_failure(event.failure))
         self.close()
-        self._empty_inbox(effects)
+        self.inbox.take_all(effects)
         if event.failure is not None:
             _log.info(
                 "instance failed",

@@ -85,7 +85,7 @@ class InstanceActor:
         self.execution = Execution.from_record(record, host) if record is not None else None
         self._seen: SeenEvents | None = None
         if record is not None and self.execution is not None:
-            self._seen = seen_events_of(record, (self.execution.inbox or {}).values())
+            self._seen = seen_events_of(record, self.execution.inbox)
 
     @property
     def weight_bytes(self) -> int:
@@ -207,7 +207,7 @@ class InstanceActor:
             execution.take(effects)  # so that the stall is on record
             effects.answer_error(InstanceStalledError(self._actor_id.key))
             return NOTHING
-        count, count_max = len(execution.inbox or ()), self._host.limits.history_events_max
+        count, count_max = len(execution.inbox), self._host.limits.history_events_max
         if count >= count_max and message.reply is not None:
             limit = "the number of facts that wait until the code can run (history_events_max)"
             effects.reject(LimitExceededError(limit, count_max, count + 1))
@@ -235,7 +235,7 @@ class InstanceActor:
     def suspend(self, effects: Effects, message: Message) -> bytes:
         """Keep facts from the code from now on."""
         execution = self._existing(effects)
-        if execution is None or execution.status().is_terminal or execution.state.suspended:
+        if execution is None or execution.status().is_terminal or execution.is_suspended:
             return NOTHING
         reason = unpack(ControlRequest, message.payload).text
         execution.take(effects, ExecutionSuspended(at_ns=self._fact_ns(execution), reason=reason))
@@ -246,7 +246,7 @@ class InstanceActor:
         execution = self._existing(effects)
         if execution is None or execution.status().is_terminal:
             return NOTHING
-        if execution.state.suspended or execution.inbox:
+        if execution.is_suspended:
             reason = unpack(ControlRequest, message.payload).text
             execution.take(effects, ExecutionResumed(at_ns=self._fact_ns(execution), reason=reason))
         return NOTHING
