@@ -187,11 +187,13 @@ async def test_log_stays_short_under_load(path: Path) -> None:
     async with opened(path, wal_limit_bytes=limit_bytes) as store:
         owner = await Owner.of(store)
         await owner.create(ORDER)
-        for step in range(600):
+        for step in range(1_200):
             await owner.write(ActorWrite(ORDER, 1, log_start=step, log_append=(bytes(20_000),)))
             longest_bytes = max(longest_bytes, size_bytes(log_path))
-    assert size_bytes(path) > 10_000_000
-    assert longest_bytes < 8 * limit_bytes
+    assert size_bytes(path) > 20_000_000
+    # Usually 5 limits. How far the writer gets ahead of the checkpoint's thread is up to the
+    # scheduler (8.4 was seen beside other work); that it is a fraction of the data is up to us.
+    assert longest_bytes < 16 * limit_bytes
     assert not log_path.exists()
 
 
