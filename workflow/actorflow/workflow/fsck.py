@@ -136,7 +136,7 @@ class Fsck:
                     report.suspects.append(seen.instance_id)
             self._progress(report.instances)
         report.add(self._parked(waiting))
-        report.add(await self._orphans(waiting, set(waiting.numbers) - seen_with_reminders))
+        report.add(await self._lasting_orphans(waiting, seen_with_reminders))
         await self._confirm(suspects, waiting.link_findings, report)
         return report
 
@@ -250,6 +250,15 @@ class Fsck:
             )
             for partition, row in waiting.parked
         ]
+
+    async def _lasting_orphans(self, waiting: Waiting, seen: set[str]) -> list[Finding]:
+        """In a store in use an instance may be purged after its reminders were read."""
+        found = await self._orphans(waiting, set(waiting.numbers) - seen)
+        if found and self._is_live:
+            now = await self._waiting(None)
+            again = await self._orphans(now, {f.subject for f in found} & set(now.numbers))
+            found = [finding for finding in found if finding in again]
+        return found
 
     async def _orphans(self, waiting: Waiting, keys: set[str]) -> list[Finding]:
         """I13: reminders of actors that are gone. Those of new instances are not among them."""
