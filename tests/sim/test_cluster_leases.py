@@ -195,7 +195,7 @@ def test_s06_two_owners_never_both_commit(over_seeds: OverSeeds) -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_s06_without_the_fence_histories_break(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The control: a store that looks at neither epoch, token nor sequence lets old owners write."""
+    """Control: a store that looks at neither epoch, token nor sequence lets old owners write."""
     honest = MemoryStore.commit
 
     async def careless(store: MemoryStore, commit: Commit) -> CommitResult:
