@@ -151,6 +151,7 @@ def test_an_unseen_host_takes_nothing() -> None:
 
 def test_a_partition_stays_ten_seconds_and_leaves_when_members_are_stable() -> None:
     async def main(desk: Desk) -> None:
+        await asyncio.sleep(5)
         desk.see()
         await asyncio.sleep(5)
         desk.see(b=0)
@@ -168,6 +169,19 @@ def test_a_partition_stays_ten_seconds_and_leaves_when_members_are_stable() -> N
         assert desk.owned() == desk.wanted("b", "c")
         answer = await desk.store.acquire(min(set(range(8)) - desk.owned()), "b/t", ttl_ms=1)
         assert not isinstance(answer, Held), "released"
+
+    at_desk(main)
+
+
+def test_hosts_that_start_together_find_their_shares_together() -> None:
+    async def main(desk: Desk) -> None:
+        desk.see()
+        await asyncio.sleep(0.1)
+        desk.see(b=0)
+        await asyncio.sleep(2.1)
+        desk.see(b=0)
+        await asyncio.sleep(0.1)
+        assert desk.owned() == desk.wanted("b")
 
     at_desk(main)
 

@@ -45,6 +45,10 @@ MOVES_AT_ONCE = 4
 KEEP_S = 10.0
 """A partition that was just taken is not handed over again before this time."""
 
+BEGIN_S = 3.0
+"""What a host takes in its first moments it may hand over sooner: hosts that start together find
+their shares together."""
+
 DRAIN_S = 2.0
 """How long a hand-over waits for running turns."""
 
@@ -89,8 +93,10 @@ class Placement:
         self._dead: frozenset[str] = frozenset()
         self._stable_since_s = 0.0
         self._moving: dict[int, asyncio.Task[None]] = {}
-        self._taken_at_s: dict[int, float] = {}
+        self._kept_until_s: dict[int, float] = {}
+        self._began_s = 0.0
         self._holders: dict[int, _Holder] = {}
+        self._offered: set[int] = set()
         self._stopping = False
         self.heard_at_s = 0.0
         self.moves = 0
@@ -98,7 +104,7 @@ class Placement:
 
     async def run(self) -> None:
         """Keep this host's share of the partitions."""
-        self.heard_at_s = self._now_s()
+        self.heard_at_s = self._began_s = self._now_s()
         while True:
             try:
                 members = await self._membership.beat(self._host_id, self._info())
@@ -126,7 +132,11 @@ class Placement:
     def offered(self, partition: Partition) -> None:
         """Another host has just given this partition up for us."""
         self._holders.pop(partition.index, None)
-        if partition.state is PartitionState.CLOSED:
+        # The other host may be about to leave, while we still count it: do not give it back.
+        self._kept_until_s[partition.index] = self._now_s() + KEEP_S
+        if partition.index in self._moving:
+            self._offered.add(partition.index)  # it may have asked just before
+        elif partition.state is PartitionState.CLOSED:
             self._move(partition, partial(self._take, partition))
 
     async def stop(self, reason: ActorflowError) -> None:
@@ -185,8 +195,9 @@ class Placement:
         return holder.host in self._dead or now_s - holder.since_s >= DEAD_AFTER_MS / 1_000
 
     def _may_hand_over(self, index: int, now_s: float) -> bool:
-        taken_at_s = self._taken_at_s.get(index, now_s)
-        return now_s - self._stable_since_s >= STABLE_S and now_s - taken_at_s >= KEEP_S
+        if now_s - self._stable_since_s < STABLE_S:
+            return False
+        return now_s >= self._kept_until_s.get(index, 0.0)
 
     # ---- moves ---------------------------------------------------------------------------------
 
@@ -204,6 +215,9 @@ class Placement:
             await asyncio.sleep(TICK_S)  # noqa: TID251 -- back-off
         finally:
             self._moving.pop(partition.index, None)
+            if partition.index in self._offered:
+                self._offered.discard(partition.index)
+                self._holders.pop(partition.index, None)
         self._move_some()
 
     async def _take(self, partition: Partition) -> None:
@@ -216,7 +230,9 @@ class Placement:
             self._note_holder(index, held)
             return
         self._holders.pop(index, None)
-        self._taken_at_s[index] = self._now_s()
+        now_s = self._now_s()
+        if now_s - self._began_s > BEGIN_S:
+            self._kept_until_s[index] = now_s + KEEP_S
         self.moves += 1
         _log.info("partition taken", extra={"partition": index})
 
