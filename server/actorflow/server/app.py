@@ -12,6 +12,10 @@ from actorflow.server.http.api import EngineApi
 from actorflow.server.http.edge import Edge
 from actorflow.server.http.listener import DEFAULT_LIMITS, EdgeLimits, EdgeServer
 
+LINGER_S = 0.2
+"""How long connections stay open after the ports were closed: requests that are on their way there
+are answered and not cut off."""
+
 
 class HttpServer:
     """Serves `engine` on the addresses of `settings`. Use it as `async with`, or start and stop it.
@@ -84,9 +88,15 @@ class HttpServer:
         if runner is None:
             return
         self.edge.stop()
-        await asyncio.sleep(0)  # long polls write their answer before the connections close
+        linger_s = LINGER_S if drain_s is None else min(LINGER_S, drain_s)
+        # The ports last: who has connected by then is heard. Also, long polls write their answer.
+        await asyncio.sleep(0)
+        for site in list(runner.sites):
+            await site.stop()
+        await asyncio.sleep(linger_s)
         if drain_s is not None:
-            runner._shutdown_timeout = drain_s  # noqa: SLF001 -- no public way to say it late
+            # No public way to say it late.
+            runner._shutdown_timeout = drain_s - linger_s  # noqa: SLF001
         await runner.cleanup()
 
     async def __aenter__(self) -> Self:

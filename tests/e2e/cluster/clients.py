@@ -28,7 +28,7 @@ PAUSE_S = 0.1
 
 POLL_S = 0.25
 
-GIVE_UP_S = 60.0
+GIVE_UP_S = 45.0
 """A call that was repeated for this long without success fails the test."""
 
 STARTS_PER_S = 30.0

@@ -90,7 +90,8 @@ class Edge:
         self.metrics.count(match.route if match else None, response.status)
         if self._answers_browsers:
             response.headers.update(self._origins.permission(request.headers))
-        return response
+        # The client's next request must not cross with our hanging up.
+        return _closing(response) if self.waits.is_stopping else response
 
     async def _answer(
         self, request: web.BaseRequest, match: Match | None, query: str
