@@ -50,19 +50,20 @@ class Stand:
 async def under_load(
     folder: Path,
     *,
+    hosts: int = 3,
     clients: int = 20,
     proxied: bool = False,
     settings: dict[str, str] | None = None,
     keep_alive: bool = True,
 ) -> AsyncIterator[Stand]:
-    """Run three hosts and clients; at the end everything that was accepted is checked.
+    """Run hosts and clients; at the end everything that was accepted is checked.
 
     Args:
         keep_alive: whether clients use a connection again.
         proxied, settings: see `site`.
     """
     async with (
-        site(folder, proxied=proxied, settings=settings) as place,
+        site(folder, hosts, proxied=proxied, settings=settings) as place,
         Caller(place, keep_alive=keep_alive) as caller,
     ):
         stand = Stand(place, caller, Load(caller), Probes(caller))
