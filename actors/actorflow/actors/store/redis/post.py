@@ -40,6 +40,9 @@ TRIM_S = 1.0
 RETRY_S = 0.2
 """Pause after a read that failed."""
 
+KEEP_MS = 30_000
+"""How long letters that were read stay in an inbox: longer than any commit takes, and any lease."""
+
 FORGET_MS = 60_000
 """A host that was silent for this long is no longer listed."""
 
@@ -192,7 +195,9 @@ class RedisPost:
                     await self._trim(address, place)
 
     async def _trim(self, address: int | str, place: str) -> None:
-        command = pack(("XTRIM", self._key(address), "MINID", "~", place))
+        # What was read may not be committed yet: a new owner reads on from the committed place.
+        oldest_ms = int(place.partition("-")[0]) - KEEP_MS
+        command = pack(("XTRIM", self._key(address), "MINID", "~", max(0, oldest_ms)))
         try:
             await self._open_client().ask(self._slot(address), command)
         except StoreUnavailableError as error:
