@@ -132,11 +132,12 @@ class TurnFailures:
         self.call_later(pause_s, lambda: self._reload(activation))
 
 
-async def own_cancellation_raised(turn: Awaitable[bytes]) -> bytes:
+async def own_cancellation_raised(turn: Awaitable[bytes], is_void: Callable[[], bool]) -> bytes:
     """Await a turn; when its code raises CancelledError, SystemExit or such, make an error of it.
 
-    Code raises CancelledError when something that it awaits was cancelled. Nobody cancelled the
-    turn, so it must end like any other that raises; and no actor ends the process.
+    Code raises CancelledError when something that it awaits was cancelled, or when it cancels its
+    own task. Unless the host has dropped the turn (`is_void`), it must end like any other that
+    raises; and no actor ends the process.
     """
     try:
         return await turn
@@ -145,10 +146,9 @@ async def own_cancellation_raised(turn: Awaitable[bytes]) -> bytes:
     except BaseException as error:
         text = _text_of(error)
         if isinstance(error, asyncio.CancelledError):
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if is_void():
                 raise
-            text = "something that the method awaited was cancelled"
+            text = "the method, or something that it awaited, was cancelled"
         raise ActorCallError(type(error).__name__, text, _stack_of(error)) from error
 
 

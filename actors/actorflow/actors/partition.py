@@ -309,7 +309,7 @@ class Partition:
     ) -> None:
         life = self.life
         try:
-            result = await own_cancellation_raised(answer)
+            result = await own_cancellation_raised(answer, lambda: life != self.life)
         except Exception as error:  # noqa: BLE001 -- the turn loop: a raising turn is dropped whole
             if life == self.life:
                 self.roster.end_long_turn(activation)
