@@ -26,4 +26,5 @@ async def test_a_host_that_was_frozen_cannot_write_what_it_no_longer_owns(tmp_pa
             host.thaw()
             # It still believes that it owns its partitions, and is asked to write to all of them.
             await stand.probes.tick_all(host=host.url)
-    assert all("has another owner" in host.log.read_text() for host in stand.site.hosts[:2])
+    # By its renewal or by its first commit, whichever comes first.
+    assert all("another owner" in host.log.read_text() for host in stand.site.hosts[:2])
