@@ -1,6 +1,7 @@
 # One command each. Needs Python 3.11 or newer with its venv module, and nothing else.
 #   make run      serve the example on the embedded store      make test   run the tests
 #   make check    everything a change must pass                make bench  measure
+#   make soak     break a running cluster for some minutes; ARGS="--minutes 30" for longer
 #   make lock     pin the dependencies again; ARGS=--upgrade takes the newest
 VENV ?= .venv
 PYTHON ?= python3
@@ -10,7 +11,7 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 	--no-annotate --custom-compile-command "make lock" --group build pyproject.toml $(ARGS)
 
 .DEFAULT_GOAL := check
-.PHONY: run test check lint types imports servers bench lock wheel clean
+.PHONY: run test check lint types imports servers bench soak lock wheel clean
 
 run: $(VENV)/run.stamp
 	mkdir -p .state
@@ -40,6 +41,9 @@ servers:
 
 bench: $(VENV)/test.stamp
 	$(BIN)/python -m bench $(ARGS)
+
+soak: $(VENV)/test.stamp
+	$(BIN)/python -m tests.e2e.cluster.soak $(ARGS)
 
 lock: $(VENV)/dev.stamp
 	$(BIN)/$(LOCK) -o requirements/run.txt
