@@ -210,15 +210,15 @@ def _add_reminders(
 
 def _add_links(args: list[Argument], commit: Commit) -> None:
     for entry in commit.put_outbox:
-        args += (0, _outbox_place(entry.destination, entry.id) + _pack(entry))
+        args += (0, outbox_place(entry.destination, entry.id) + _pack(entry))
     for destination, last in commit.trim_outbox:
-        beyond = _outbox_place(destination, EntryId(last.epoch, last.n + 1))
+        beyond = outbox_place(destination, EntryId(last.epoch, last.n + 1))
         args += (b"[%04x" % destination, b"(" + beyond)
     for mark in commit.put_marks:
         args += (mark.source, _pack(mark))
 
 
-def _outbox_place(destination: int, entry: EntryId) -> bytes:
+def outbox_place(destination: int, entry: EntryId) -> bytes:
     """Return what an outbox entry begins with: it sorts by destination, then by id."""
     return b"%04x%016x%016x" % (destination, _checked(entry.epoch), _checked(entry.n))
 
