@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from actorflow.actors.address import ActorId
     from actorflow.actors.clock import Clock, IdSource
+    from actorflow.actors.completion import Sends
     from actorflow.actors.effects import Effects
     from actorflow.actors.limits import Limits
     from actorflow.actors.message import Message
@@ -51,8 +52,14 @@ class Delivery(Protocol):
         """The message, as it was sent."""
         ...
 
-    def complete(self, sends: list[tuple[ActorId, str, bytes]]) -> None:
-        """Consume the message and send these, atomically. Ignored when the partition was lost."""
+    @property
+    def is_void(self) -> bool:
+        """Whether the partition was lost or handed over since: its next owner delivers it too."""
+        ...
+
+    def complete(self, sends: Sends) -> None:
+        """Consume the message and send these, atomically. Ignored when void: then
+        `ActorSystem.complete` reaches the next owner."""
         ...
 
 
@@ -119,8 +126,10 @@ class WorkerType:
     """Stateless workers whose messages are durable before they run.
 
     `deliver` gets every message after the commit that stored it, in order, many at once, and again
-    after a crash, until its delivery is completed. It must not block or raise.
+    after a crash, until its delivery is completed. `completed` hears, with target and id of the
+    message, that another host has completed one. Neither may block or raise.
     """
 
     name: str
     deliver: Callable[[Delivery], None]
+    completed: Callable[[ActorId, int], None] = lambda _target, _id: None

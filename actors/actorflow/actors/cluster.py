@@ -20,7 +20,7 @@ from actorflow.actors.errors import (
     UnavailableError,
 )
 from actorflow.actors.exchange import Exchange
-from actorflow.actors.letters import NoticeLetter, Offer, WatchRequest
+from actorflow.actors.letters import HostLetter, NoticeLetter, Offer, WatchRequest
 from actorflow.actors.message import Message
 from actorflow.actors.placement import Placement
 from actorflow.actors.ports import Summary
@@ -219,5 +219,7 @@ class ClusterHost:
             case NoticeLetter(actor, summary):
                 known = Summary(*summary) if summary is not None else None
                 self.exchange.notice_here(ActorId(*actor), known)
+            case HostLetter(topic, sender, payload):
+                self._env.host.heard(topic, sender, payload)
             case _:
                 _log.error("letter for a partition in a host's inbox")

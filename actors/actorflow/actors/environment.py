@@ -36,6 +36,10 @@ class Host(Protocol):
         """Send a letter to another host; it may get lost."""
         ...
 
+    def heard(self, topic: str, sender: str, payload: bytes) -> None:
+        """Another host has sent a `HostLetter`."""
+        ...
+
     def partition_owned(self, partition: int, cursor: str) -> None:
         """The partition is at work here now; its inbox was read up to `cursor`."""
         ...

@@ -82,7 +82,15 @@ class Offer(_Letter, frozen=True, tag="offer"):
     partition: int
 
 
-Letter = Call | Answer | LinkBatch | LinkAck | WatchRequest | NoticeLetter | Offer
+class HostLetter(_Letter, frozen=True, tag="host"):
+    """To a host: a word of the layer above, which listens for its `topic`."""
+
+    topic: str
+    sender: str
+    payload: bytes = b""
+
+
+Letter = Call | Answer | LinkBatch | LinkAck | WatchRequest | NoticeLetter | Offer | HostLetter
 
 _encode = msgspec.msgpack.Encoder().encode
 _decoder: msgspec.msgpack.Decoder[Letter] = msgspec.msgpack.Decoder(Letter)

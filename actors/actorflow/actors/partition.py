@@ -12,13 +12,13 @@ Concurrency: all methods run on the event loop of the runtime; none is thread-sa
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from actorflow.actors.activation import Activation, ActivationState
 from actorflow.actors.batch import Batch
 from actorflow.actors.committer import Committer
-from actorflow.actors.delivery import WorkDelivery
+from actorflow.actors.completion import COMPLETE, CONSUMED, Sends
+from actorflow.actors.delivery import Deliveries
 from actorflow.actors.door import Door, PartitionState
 from actorflow.actors.effects import Effects
 from actorflow.actors.failures import own_cancellation_raised
@@ -53,8 +53,7 @@ class Partition:
         self.life = 0
         self._env = env
         self._limits = env.limits
-        self._completed: deque[tuple[Message, list[tuple[ActorId, str, bytes]]]] = deque()
-        self._delivering: set[int] = set()
+        self._deliveries = Deliveries(self._schedule_drain)
         self._drain_scheduled = False
         self._next_number = 1
         self._next_message_id = 1
@@ -116,7 +115,7 @@ class Partition:
         return (
             not self.roster.ready
             and not self.roster.running
-            and not self._completed
+            and not self._deliveries.ended
             and not self._batch.turns
             and self._committer.in_flight is None
         )
@@ -130,8 +129,7 @@ class Partition:
         self._batch.refuse_all(error)
         self.roster.clear(error)
         self._links.clear()
-        self._completed.clear()
-        self._delivering.clear()
+        self._deliveries.clear()
 
     def keep_house(self) -> int:
         """Every few seconds: see to clock jumps, and to idle actors as in `Roster.evict_idle`."""
@@ -152,6 +150,11 @@ class Partition:
             NotOwnerError, StoppingError, StoreUnavailableError: see their texts.
             OverloadedError: the actor's mailbox or the partition is full.
         """
+        if message.method == COMPLETE and self.state is not PartitionState.CLOSED:
+            # The bounds of the door are not for what relieves the partition.
+            worker = self._env.worker_types.get(message.target.type)
+            self._deliveries.admit(message, worker)
+            return
         self._check_door(message.target)
         self.roster.enqueue(message)
 
@@ -172,8 +175,7 @@ class Partition:
             message.depth = 0
             self.roster.enqueue(message)
             return
-        self._delivering.add(message.id)
-        worker.deliver(WorkDelivery(self, message, self.life))
+        self._deliveries.give(message, worker)
 
     def accept(self, message: Message) -> None:
         """Take a durable message from outside; its reply slot is answered when it is stored.
@@ -188,15 +190,6 @@ class Partition:
         message.reply = None
         self._batch.answers.append((receipt, b"", None))
         self._schedule_drain()
-
-    def complete_delivery(
-        self, message: Message, sends: list[tuple[ActorId, str, bytes]], life: int
-    ) -> None:
-        """A worker type has done with a durable message. See `actor.Delivery.complete`."""
-        if life == self.life and message.id in self._delivering:
-            self._delivering.discard(message.id)
-            self._completed.append((message, sends))
-            self._schedule_drain()
 
     def read_up_to(self, cursor: str) -> None:
         """Letters up to this place of the inbox are read; the next commit notes it."""
@@ -253,7 +246,7 @@ class Partition:
         self._drain_scheduled = False
         if self.state is PartitionState.CLOSED:
             return
-        batch, ready, completed = self._batch, self.roster.ready, self._completed
+        batch, ready, completed = self._batch, self.roster.ready, self._deliveries.ended
         turns, size_bytes = self._limits.batch_turns, self._limits.batch_bytes
         while not batch.is_full(turns, size_bytes):
             if ready:
@@ -391,9 +384,11 @@ class Partition:
         else:
             self.roster.enqueue(message)
 
-    def _complete(self, message: Message, sends: list[tuple[ActorId, str, bytes]]) -> None:
+    def _complete(self, message: Message, sends: Sends) -> None:
         self._batch.consume(message.id)
         self._batch.turns += 1
+        if message.reply is not None:
+            self._batch.answers.append((message, CONSUMED, None))
         for target, method, payload in sends:
             self._batch.size_bytes += len(payload)
             self._send(Message(target, method, payload, sender=message.target), 1)
@@ -492,6 +487,6 @@ class Partition:
             "ready_actors": len(self.roster.ready),
             "queued_bytes": self.roster.queued_bytes,
             "armed_reminders": self._reminders.count,
-            "pending_deliveries": len(self._delivering),
+            "pending_deliveries": len(self._deliveries),
             "pending_outbox": self._links.pending_count(),
         }

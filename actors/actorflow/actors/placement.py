@@ -114,6 +114,10 @@ class Placement:
                 self.look(members)
             await asyncio.sleep(TICK_S)  # noqa: TID251 -- the rhythm of heartbeats
 
+    def others(self) -> Sequence[str]:
+        """Return the living hosts besides this one."""
+        return sorted(self._live - {self._host_id})
+
     def look(self, members: Sequence[Member]) -> None:
         """Decide what to take and what to hand over, given the members as the store sees them."""
         now_s = self._now_s()

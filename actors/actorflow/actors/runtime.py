@@ -12,6 +12,7 @@ from actorflow.actors.asking import ask
 from actorflow.actors.author import Actor, authored_type, type_name
 from actorflow.actors.clock import Clock, IdSource, SystemClock, SystemIds
 from actorflow.actors.cluster import Cluster, ClusterHost, RemoteCall
+from actorflow.actors.completion import COMPLETE, CONSUMED, Sends, pack_completion
 from actorflow.actors.door import PartitionState
 from actorflow.actors.environment import Counters, Environment
 from actorflow.actors.errors import (
@@ -21,7 +22,7 @@ from actorflow.actors.errors import (
     UnknownActorTypeError,
     UsageError,
 )
-from actorflow.actors.letters import LinkAck, LinkBatch
+from actorflow.actors.letters import HostLetter, LinkAck, LinkBatch
 from actorflow.actors.limits import Limits, limits_for
 from actorflow.actors.message import Message
 from actorflow.actors.owner import Owner
@@ -88,6 +89,7 @@ class ActorSystem:
         self._partitions: list[Partition] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._watched: dict[ActorId, list[Watch]] = {}
+        self._listeners: dict[str, Callable[[str, bytes], None]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = False
         self._stopped = False
@@ -245,6 +247,38 @@ class ActorSystem:
         else:
             await ask(partition.accept, Message(actor, method, payload), wait_s)
 
+    async def complete(self, target: ActorId, message_id: int, sends: Sends) -> bool:
+        """End the delivery of a durable message to a worker type, whichever host owns it now.
+
+        Args:
+            target: of the message; `message_id` is the id of its row.
+            sends: what follows from it, committed together with its consumption.
+
+        Returns: whether this call consumed the message; False when that was done before.
+
+        Raises:
+            UnavailableError: nobody can say; the same call again does no harm.
+        """
+        partition = self._partitions[partition_of(target, self._partition_count)]
+        payload = pack_completion(message_id, sends)
+        wait_s = self.limits.call_timeout_s
+        if self._cluster is not None:
+            call = RemoteCall(target, COMPLETE, payload, repeatable=True)
+            return await self._cluster.call(partition, call, wait_s) == CONSUMED
+        return await ask(partition.admit, Message(target, COMPLETE, payload), wait_s) == CONSUMED
+
+    def listen(self, topic: str, hear: Callable[[str, bytes], None]) -> None:
+        """From now on give `hear` the sender and payload of each host letter of this topic."""
+        self._listeners[topic] = hear
+
+    def tell_host(self, host: str, topic: str, payload: bytes) -> None:
+        """Send another host a letter; it may get lost."""
+        self.post_to_host(host, HostLetter(topic, self.host_id, payload))
+
+    def other_hosts(self) -> Sequence[str]:
+        """Return the living hosts besides this one, as last heard; empty when it is alone."""
+        return self._cluster.placement.others() if self._cluster is not None else ()
+
     def actor(self, kind: type[Actor] | str, key: str) -> ActorRef:
         """Return a reference by which Python values can be sent to an author's actor.
 
@@ -375,6 +409,12 @@ class ActorSystem:
         """See `environment.Host.post_to_host`."""
         if self._cluster is not None:
             self._cluster.exchange.post(host, letter)
+
+    def heard(self, topic: str, sender: str, payload: bytes) -> None:
+        """See `environment.Host.heard`."""
+        hear = self._listeners.get(topic)
+        if hear is not None:
+            hear(sender, payload)
 
     def partition_owned(self, partition: int, cursor: str) -> None:
         """See `environment.Host.partition_owned`."""
