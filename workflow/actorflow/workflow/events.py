@@ -56,18 +56,19 @@ class FailureDetails(_Record, frozen=True, kw_only=True):
 
 class ParentRef(_Record, frozen=True, kw_only=True):
     """The parent of a child execution: where its completion goes. `depth` is the level of the child
-    below the root, which has none."""
+    below the root, which has none. `app_id` is the parent's app, "" when it is the child's own."""
 
     instance_id: str
     execution_id: str
     task_id: int
     name: str = ""
     depth: int = 1
+    app_id: str = ""
 
 
 class TimerOrigin(_Record, frozen=True, kw_only=True):
-    """Why a timer exists. `kind`: timer, event, activity_retry, child_retry; `ref` is the event
-    name, task execution id or child instance id."""
+    """Why a timer exists. `kind`: timer, event, activity_retry, child_retry, or "" where an older
+    SDK does not say; `ref` is the event name, task execution id or child instance id."""
 
     kind: str = "timer"
     ref: str = ""
@@ -79,7 +80,12 @@ class _Event(_Record, tag_field="k", frozen=True, omit_defaults=True, kw_only=Tr
 
 
 class TurnStarted(_Event, frozen=True, kw_only=True, tag="turn"):
-    """A work item was handed to a remote worker (`workflowStarted` on the wire)."""
+    """A remote worker took a turn (`workflowStarted` on the wire): before the facts that it saw.
+
+    `version` and `patches` are what the worker said of its code in this turn; only patches that no
+    earlier turn has are listed. Its time is the clock of the code for the whole turn, and later
+    than that of the facts behind it, which waited for the worker.
+    """
 
     version: str | None = None
     patches: tuple[str, ...] = ()
@@ -98,6 +104,7 @@ class ExecutionStarted(_Event, frozen=True, kw_only=True, tag="start"):
     version: str | None = None
     tags: dict[str, str] = {}
     trace_parent: str | None = None
+    trace_state: str | None = None
 
 
 class ExecutionCompleted(_Event, frozen=True, kw_only=True, tag="done"):
@@ -135,12 +142,20 @@ class ExecutionStalled(_Event, frozen=True, kw_only=True, tag="stall"):
 
 
 class TaskScheduled(_Event, frozen=True, kw_only=True, tag="task"):
-    """An activity was asked for. `task_execution_id` is the same for all attempts of one call."""
+    """An activity was asked for. `task_execution_id` is the same for all attempts of one call.
+
+    `app_id` is the app that runs it, "" for the instance's own. `propagation` says which history it
+    gets to see: "" none, "own", or "lineage". `rerun_of` is the instance that this one repeats.
+    """
 
     name: str
     input: str | None = None
     task_execution_id: str = ""
     version: str | None = None
+    app_id: str = ""
+    propagation: str = ""
+    trace_parent: str | None = None
+    rerun_of: str = ""
 
 
 class TaskCompleted(_Event, frozen=True, kw_only=True, tag="taskok"):
@@ -160,12 +175,18 @@ class TaskFailed(_Event, frozen=True, kw_only=True, tag="taskno"):
 
 
 class ChildCreated(_Event, frozen=True, kw_only=True, tag="child"):
-    """A child workflow was asked for."""
+    """A child workflow was asked for. `retry_of` is the child that this one is a new attempt of;
+    the rest as in `TaskScheduled`."""
 
     instance_id: str
     name: str
     input: str | None = None
     version: str | None = None
+    app_id: str = ""
+    propagation: str = ""
+    trace_parent: str | None = None
+    rerun_of: str = ""
+    retry_of: str = ""
 
 
 class ChildCompleted(_Event, frozen=True, kw_only=True, tag="childok"):
@@ -188,6 +209,7 @@ class DetachedCreated(_Event, frozen=True, kw_only=True, tag="detach"):
     instance_id: str
     name: str = ""
     input: str | None = None
+    app_id: str = ""
 
 
 class TimerCreated(_Event, frozen=True, kw_only=True, tag="timer"):
@@ -196,6 +218,7 @@ class TimerCreated(_Event, frozen=True, kw_only=True, tag="timer"):
     fire_at_ns: int
     name: str = ""
     origin: TimerOrigin = TimerOrigin()
+    rerun_of: str = ""
 
 
 class TimerFired(_Event, frozen=True, kw_only=True, tag="fired"):

@@ -74,6 +74,9 @@ def _task(action: ScheduleTask, instance_id: str, at_ns: int) -> HistoryEvent:
         name=action.name,
         input=action.input,
         task_execution_id=action.task_execution_id,
+        version=action.version,
+        app_id=action.app_id,
+        propagation=action.propagation,
     )
 
 
@@ -84,6 +87,10 @@ def _child(action: CreateChild, instance_id: str, at_ns: int) -> HistoryEvent:
         instance_id=action.instance_id or child_instance_id(instance_id, action.id),
         name=action.name,
         input=action.input,
+        version=action.version,
+        app_id=action.app_id,
+        propagation=action.propagation,
+        retry_of=action.retry_of,
     )
 
 
@@ -94,12 +101,17 @@ def _detached(action: CreateDetached, instance_id: str, at_ns: int) -> HistoryEv
         instance_id=action.instance_id,
         name=action.name,
         input=action.input,
+        app_id=action.app_id,
     )
 
 
 def _timer(action: CreateTimer, instance_id: str, at_ns: int) -> HistoryEvent:
     return TimerCreated(
-        event_id=action.id, at_ns=at_ns, fire_at_ns=action.fire_at_ns, origin=action.origin
+        event_id=action.id,
+        at_ns=at_ns,
+        fire_at_ns=action.fire_at_ns,
+        name=action.name,
+        origin=action.origin,
     )
 
 
