@@ -57,7 +57,9 @@ WATCH_S = 15.0
 
 
 class Exchange:
-    """One a host. `deliver` gets what is meant for the host itself: offers and notices."""
+    """One a host. `deliver` gets what is meant for the host itself: offers and notices. Once it
+    `is_closed`, calls end with an error.
+    """
 
     def __init__(
         self,
@@ -80,6 +82,14 @@ class Exchange:
         self._sending = asyncio.Lock()
         self._calls: dict[str, asyncio.Future[bytes]] = {}
         self._seen: OrderedDict[str, None] = OrderedDict()
+        self.is_closed = False
+
+    def close(self) -> None:
+        """End every call that still waits for an answer, and every later one: none can come."""
+        self.is_closed = True
+        for answer in self._calls.values():
+            if not answer.done():
+                answer.set_exception(_closed())
 
     # ---- sending -------------------------------------------------------------------------------
 
@@ -107,6 +117,8 @@ class Exchange:
             UnavailableError: no answer in time; the outcome is unknown.
             ActorflowError: what the owner answered.
         """
+        if self.is_closed:
+            raise _closed()
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[bytes] = loop.create_future()
         deadline_s = loop.time() + timeout_s
@@ -322,3 +334,9 @@ class _RemoteSlot:
         if isinstance(exception, ContentionError):
             exception = UnavailableError(f"{exception}; whether the call takes effect is unknown")
         self._exchange.post(self._call.reply_to, answer_of(self._call.id, exception))
+
+
+def _closed() -> UnavailableError:
+    return UnavailableError(
+        "the host stopped before the answer came; the outcome is unknown, ask another host"
+    )
