@@ -1,0 +1,228 @@
+"""PURE. Texts, times, failures and statuses between the engine and the protocol.
+
+A text that may be absent is a wrapper message: absent and empty differ. Times are UTC nanoseconds
+here and seconds with nanoseconds there.
+"""
+
+from typing import Any
+
+from actorflow.server.grpc import messages as pb
+from actorflow.workflow.events import NEVER_NS, FailureDetails, ParentRef, Status, TimerOrigin
+
+NS_PER_S = 1_000_000_000
+
+_STATUS_NUMBERS = {
+    Status.RUNNING: 0,
+    Status.COMPLETED: 1,
+    Status.CONTINUED_AS_NEW: 2,
+    Status.FAILED: 3,
+    # 4 is CANCELED, which no engine sets
+    Status.TERMINATED: 5,
+    Status.PENDING: 6,
+    Status.SUSPENDED: 7,
+    Status.STALLED: 8,
+}
+_STATUSES = {number: status for status, number in _STATUS_NUMBERS.items()}
+
+_STALL_NUMBERS = {"PATCH_MISMATCH": 0, "VERSION_NOT_AVAILABLE": 1, "PAYLOAD_SIZE_EXCEEDED": 2}
+_STALLS = {number: reason for reason, number in _STALL_NUMBERS.items()}
+_PROPAGATION_NUMBERS = {"own": 1, "lineage": 2}
+_PROPAGATIONS = {number: name for name, number in _PROPAGATION_NUMBERS.items()}
+_STALL_DEFAULT = _STALL_NUMBERS["VERSION_NOT_AVAILABLE"]
+
+
+def timestamp(at_ns: int) -> Any:
+    """Return a time as a message."""
+    seconds, nanos = divmod(at_ns, NS_PER_S)
+    return pb.Timestamp(seconds=seconds, nanos=nanos)
+
+
+def optional_timestamp(at_ns: int | None) -> Any:
+    """Return a time as a message, None for none."""
+    return None if at_ns is None else timestamp(at_ns)
+
+
+def time_ns(message: Any) -> int:
+    """Return a time from outside, moved into the years 1970 to 9999."""
+    at_ns: int = message.seconds * NS_PER_S + message.nanos
+    return min(max(at_ns, 0), NEVER_NS)
+
+
+def optional_time_ns(holder: Any, field: str) -> int | None:
+    """Return the time in a field, None when it is not set."""
+    return time_ns(getattr(holder, field)) if holder.HasField(field) else None
+
+
+def wrapped(text: str | None) -> Any:
+    """Return a text that may be absent as a message."""
+    return None if text is None else pb.StringValue(value=text)
+
+
+def unwrapped(holder: Any, field: str) -> str | None:
+    """Return the text in a wrapper field, None when it is not set."""
+    if not holder.HasField(field):
+        return None
+    text: str = getattr(holder, field).value
+    return text
+
+
+def failure_message(failure: FailureDetails | None) -> Any:
+    """Return a failure as a message, None for none."""
+    if failure is None:
+        return None
+    return pb.TaskFailureDetails(
+        errorType=failure.error_type,
+        errorMessage=failure.message,
+        stackTrace=wrapped(failure.stack or None),
+        innerFailure=failure_message(failure.inner),
+        isNonRetriable=failure.non_retriable,
+    )
+
+
+def failure_details(message: Any) -> FailureDetails:
+    """Return a failure from outside. Its depth is bounded by that of a message."""
+    return FailureDetails(
+        error_type=message.errorType,
+        message=message.errorMessage,
+        stack=message.stackTrace.value,
+        non_retriable=message.isNonRetriable,
+        inner=failure_details(message.innerFailure) if message.HasField("innerFailure") else None,
+    )
+
+
+def optional_failure(holder: Any) -> FailureDetails | None:
+    """Return the `failureDetails` of a message, None when they are not set."""
+    return failure_details(holder.failureDetails) if holder.HasField("failureDetails") else None
+
+
+def status_number(status: Status) -> int:
+    """Return the number of a status."""
+    return _STATUS_NUMBERS[status]
+
+
+def status_of(number: int) -> Status | None:
+    """Return the status of a number from outside, None for one that we do not know."""
+    return _STATUSES.get(number)
+
+
+def stall_number(reason: str) -> int:
+    """Return the number of a reason to stall. The protocol has three: all others count as code
+    that is not there, and the description says what it is."""
+    return _STALL_NUMBERS.get(reason, _STALL_DEFAULT)
+
+
+def stall_reason(number: int) -> str:
+    """Return the reason of a number from outside."""
+    return _STALLS.get(number, _STALLS[_STALL_DEFAULT])
+
+
+def trace_context(trace_parent: str | None, trace_state: str | None = None) -> Any:
+    """Return a W3C trace parent as a message; its third part is said twice, for old SDKs."""
+    if not trace_parent:
+        return None
+    parts = trace_parent.split("-")
+    return pb.TraceContext(
+        traceParent=trace_parent,
+        spanID=parts[2] if len(parts) == 4 else "",
+        traceState=wrapped(trace_state),
+    )
+
+
+def trace_parent(holder: Any) -> str | None:
+    """Return the W3C trace parent in `parentTraceContext`, None when it is not set."""
+    return holder.parentTraceContext.traceParent or None
+
+
+def trace_state(holder: Any) -> str | None:
+    """Return the W3C trace state in `parentTraceContext`, None when it is not set."""
+    return unwrapped(holder.parentTraceContext, "traceState")
+
+
+def router(app_id: str, own_app_id: str) -> Any:
+    """Return where something goes as a message, None when it stays in its own app."""
+    if not app_id:
+        return None
+    return pb.TaskRouter(sourceAppID=own_app_id, targetAppID=app_id)
+
+
+def target_app_id(holder: Any) -> str:
+    """Return the app in `router` that something is for, "" for the sender's own."""
+    router = holder.router
+    target: str = router.targetAppID
+    return "" if target == router.sourceAppID else target
+
+
+def propagation_number(propagation: str) -> int | None:
+    """Return which history is shown to an activity or child; None is not set."""
+    return _PROPAGATION_NUMBERS.get(propagation)
+
+
+def propagation_of(holder: Any) -> str:
+    """Return `historyPropagationScope` in our words, "" for none."""
+    return _PROPAGATIONS.get(holder.historyPropagationScope, "")
+
+
+def rerun_fields(rerun_of: str) -> dict[str, Any]:
+    """Return the field of an event that repeats one of another instance; none otherwise."""
+    if not rerun_of:
+        return {}
+    return {"rerunParentInstanceInfo": pb.RerunParentInstanceInfo(instanceID=rerun_of)}
+
+
+def parent_message(parent: ParentRef | None) -> Any:
+    """Return the parent of a child as a message, None for none."""
+    if parent is None:
+        return None
+    return pb.ParentInstanceInfo(
+        taskScheduledId=parent.task_id,
+        name=wrapped(parent.name),
+        appID=parent.app_id or None,
+        workflowInstance=pb.WorkflowInstance(
+            instanceId=parent.instance_id, executionId=wrapped(parent.execution_id)
+        ),
+    )
+
+
+def parent_ref(message: Any) -> ParentRef:
+    """Return the parent of a child from outside."""
+    return ParentRef(
+        instance_id=message.workflowInstance.instanceId,
+        execution_id=message.workflowInstance.executionId.value,
+        task_id=message.taskScheduledId,
+        name=message.name.value,
+        app_id=message.appID,
+    )
+
+
+def origin_fields(origin: TimerOrigin) -> dict[str, Any]:
+    """Return the field that says why a timer exists; none for a timer that came without."""
+    match origin.kind:
+        case "timer":
+            return {"createTimer": pb.TimerOriginCreateTimer()}
+        case "event":
+            return {"externalEvent": pb.TimerOriginExternalEvent(name=origin.ref)}
+        case "activity_retry":
+            return {"activityRetry": pb.TimerOriginActivityRetry(taskExecutionId=origin.ref)}
+        case "child_retry":
+            return {"childWorkflowRetry": pb.TimerOriginChildWorkflowRetry(instanceId=origin.ref)}
+    return {}
+
+
+def timer_origin(holder: Any) -> TimerOrigin:
+    """Return why a timer exists. Kind "" says that the SDK did not tell: one that replays the
+    history must not be told either."""
+    match holder.WhichOneof("origin"):
+        case "createTimer":
+            return TimerOrigin(kind="timer")
+        case "externalEvent":
+            return TimerOrigin(kind="event", ref=holder.externalEvent.name)
+        case "activityRetry":
+            return TimerOrigin(kind="activity_retry", ref=holder.activityRetry.taskExecutionId)
+        case "childWorkflowRetry":
+            return TimerOrigin(kind="child_retry", ref=holder.childWorkflowRetry.instanceId)
+    return TimerOrigin(kind="")
+
+
+def retry_info(retry_of: str) -> Any:
+    """Return the child that another one is a new attempt of, None for a first attempt."""
+    return pb.RetryParentInstanceInfo(instanceID=retry_of) if retry_of else None
