@@ -10,6 +10,7 @@ from typing_extensions import override
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _COMMANDS = {
+    "cluster": ("actorflow.server.cli_cluster", "cluster"),
     "config": ("actorflow.server.cli_serve", "show_config"),
     "export": ("actorflow.server.cli_store", "export_command"),
     "fsck": ("actorflow.server.cli_store", "fsck"),

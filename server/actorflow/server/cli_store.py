@@ -51,12 +51,15 @@ Examples:
 """
 
 
-class _StoreType(click.ParamType[StoreUrl]):
+class StoreType(click.ParamType[StoreUrl]):
+    """The URL of a store, as an option of a command."""
+
     name = "URL"
 
     def convert(
         self, value: str | StoreUrl, param: click.Parameter | None, ctx: click.Context | None
     ) -> StoreUrl:
+        """See `click.ParamType`."""
         if isinstance(value, StoreUrl):
             return value
         try:
@@ -67,7 +70,7 @@ class _StoreType(click.ParamType[StoreUrl]):
 
 _store_option = click.option(
     "--store",
-    type=_StoreType(),
+    type=StoreType(),
     default=str(DEFAULT_STORE),
     show_default=True,
     envvar="ACTORFLOW_STORE",

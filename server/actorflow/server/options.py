@@ -17,6 +17,15 @@ GI = 1_024 * MI
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("console", "json")
 DURABILITIES = ("memory", "local", "fsync", "replicated", "both")
+SURVIVES = {
+    "memory": "nothing that ends the store",
+    "local": "kill -9 of anything, not a power cut",
+    "fsync": "kill -9 of anything and a power cut",
+    "replicated": "kill -9 of anything and the loss of the primary, not a power cut of all",
+    "both": "kill -9 of anything, a power cut, and the loss of the primary",
+}
+"""What accepted calls survive, by level of durability."""
+
 PROCESSES_MAX = 64
 PARTITIONS_MAX = 1_024
 

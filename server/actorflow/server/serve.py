@@ -26,8 +26,10 @@ from actorflow.actors.errors import ActorflowError
 from actorflow.server.app import HttpServer, urls_of
 from actorflow.server.cli_client import CliError
 from actorflow.server.config import Settings
+from actorflow.server.host_info import own_info
 from actorflow.server.loader import AppLoadError, load_app
 from actorflow.server.logs import configure_logs
+from actorflow.server.options import SURVIVES
 from actorflow.server.processes import Order, Supervisor, read_order, say_ready, stop_with_parent
 from actorflow.server.stores import StartUpError as StartUpError
 from actorflow.server.stores import find_store, store_error
@@ -37,13 +39,6 @@ from actorflow.workflow.registry import Registry
 
 log = structlog.get_logger("actorflow.server")
 
-_SURVIVES = {
-    "memory": "nothing survives the end of the store",
-    "local": "what was accepted survives kill -9",
-    "fsync": "what was accepted survives a power cut",
-    "replicated": "what was accepted survives the loss of the primary",
-    "both": "what was accepted survives a power cut and the loss of the primary",
-}
 _FORCED_EXIT_DELAY_S = 0.1
 _THREADS_END_S = 0.5
 
@@ -102,7 +97,7 @@ async def _serve(settings: Settings, registry: Registry | None, order: Order | N
     stop.listen()
     if order is not None:
         stop_with_parent(lambda: stop.request(False))
-    async with _engine(settings, registry, stop) as engine:
+    async with _engine(settings, registry, stop, order) as engine:
         server = HttpServer(engine, settings, request_shutdown=stop.request)
         try:
             await server.start_up()
@@ -213,16 +208,20 @@ def _loop_factory(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop]
 
 @contextlib.asynccontextmanager
 async def _engine(
-    settings: Settings, registry: Registry | None, stop: Stop
+    settings: Settings, registry: Registry | None, stop: Stop, order: Order | None
 ) -> AsyncIterator[WorkflowEngine]:
     found = await find_store(settings)
+    cluster = found.cluster
+    if cluster is not None:
+        number = order.number if order is not None else 0
+        cluster = cluster._replace(info=own_info(settings, version=_version(), process=number))
     engine = WorkflowEngine(
         found.store,
         registry,
         app_id=settings.app_id,
         limits=_limits(settings),
         partition_count=found.partition_count,
-        cluster=found.cluster,
+        cluster=cluster,
         lease_ttl_ms=round(settings.lease_s * 1_000),
     )
     try:
@@ -267,6 +266,7 @@ def _announce(settings: Settings, registry: Registry | None, urls: list[str]) ->
             version=_version(),
             store=str(settings.store),
             durability=level,
+            survives=SURVIVES[level],
             processes=settings.processes,
             workflows=sorted(registry.workflow_names()) if registry else [],
             activities=sorted(registry.activity_names()) if registry else [],
@@ -274,7 +274,7 @@ def _announce(settings: Settings, registry: Registry | None, urls: list[str]) ->
         return
     lines = [
         f"actorflow {_version()} listens on {', '.join(urls)}. Ctrl-C stops it.",
-        f"Store: {settings.store} ({level}: {_SURVIVES[level]}).",
+        f"Store: {settings.store}, durability {level}: survives {SURVIVES[level]}.",
         _registered(registry)
         if settings.processes == 1
         else f"{settings.processes} processes share the port.",
