@@ -54,6 +54,7 @@ class Metrics(Collector):
     def __init__(self, engine: EngineApi) -> None:
         self._engine = engine
         self._requests: dict[tuple[Route | None, int], int] = {}
+        self._rpcs: dict[tuple[str, str], int] = {}
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -61,6 +62,11 @@ class Metrics(Collector):
         """Count one answered request."""
         key = (route, status)
         self._requests[key] = self._requests.get(key, 0) + 1
+
+    def count_rpc(self, method: str, code: str) -> None:
+        """Count one ended gRPC call. `method` is one that we serve, or "unknown"."""
+        key = (method, code)
+        self._rpcs[key] = self._rpcs.get(key, 0) + 1
 
     def exposition(self) -> bytes:
         """Return the text that Prometheus reads."""
@@ -78,6 +84,12 @@ class Metrics(Collector):
             method, path = (route.method, route.path) if route else ("", "unknown")
             requests.add_metric((method, path, str(status)), count)
         yield requests
+        rpcs = CounterMetricFamily(
+            "actorflow_grpc_requests", "Ended gRPC calls.", labels=("method", "code")
+        )
+        for labels, count in self._rpcs.items():
+            rpcs.add_metric(labels, count)
+        yield rpcs
 
     def _engine_metrics(self) -> Iterator[Metric]:
         """Yield a metric for each of the engine's numbers: `counters`, `gauges`, other gauges."""

@@ -29,6 +29,7 @@ from actorflow.server.http.routing import Match, Route, Router
 from actorflow.server.http.sidecar import SidecarHandlers
 from actorflow.server.http.waits import Waits
 from actorflow.server.http.workflows import WorkflowHandlers
+from actorflow.server.metadata import ProcessMetadata
 from actorflow.server.metrics import Metrics
 
 UNKNOWN_ROUTE = WireError(
@@ -51,7 +52,8 @@ class Edge:
         self.waits = Waits()
         self.metrics = Metrics(engine)
         workflows = WorkflowHandlers(engine, settings, self.waits)
-        sidecar = SidecarHandlers(engine, settings, self.waits, self.metrics, request_shutdown)
+        self.metadata = ProcessMetadata(engine, settings, self.waits)
+        sidecar = SidecarHandlers(settings, self.metadata, self.metrics, request_shutdown)
         instances = InstanceHandlers(engine, settings, self.waits)
         self.router = Router([*workflows.routes(), *sidecar.routes(), *instances.routes()])
         self._header_max_bytes = settings.read_buffer_bytes

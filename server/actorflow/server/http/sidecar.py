@@ -1,24 +1,18 @@
 """Health, metadata, shutdown and metrics: what surrounds the workflow API."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
 
 from actorflow.actors.errors import ActorflowError
 from actorflow.server.config import Settings
-from actorflow.server.errors import WireError, invalid_request, own_error
+from actorflow.server.errors import WireError, own_error
 from actorflow.server.http import openapi, respond
-from actorflow.server.http.api import EngineApi
 from actorflow.server.http.call import Call
 from actorflow.server.http.routing import Route
-from actorflow.server.http.waits import Waits
+from actorflow.server.metadata import ProcessMetadata
 from actorflow.server.metrics import CONTENT_TYPE, Metrics
-
-EXTENDED_MAX = 128
-"""Entries that clients may add to the metadata."""
-
-EXTENDED_VALUE_MAX_BYTES = 4_096
 
 
 class SidecarHandlers:
@@ -26,18 +20,15 @@ class SidecarHandlers:
 
     def __init__(
         self,
-        engine: EngineApi,
         settings: Settings,
-        waits: Waits,
+        metadata: ProcessMetadata,
         metrics: Metrics,
         request_shutdown: Callable[[bool], None],
     ) -> None:
-        self._engine = engine
         self._settings = settings
-        self._waits = waits
+        self._metadata = metadata
         self._metrics = metrics
         self._request_shutdown = request_shutdown
-        self._extended: dict[str, str] = {}
 
     def routes(self) -> list[Route]:
         """Return the routes; the two health checks alone need no token."""
@@ -61,7 +52,7 @@ class SidecarHandlers:
 
     async def health(self, call: Call) -> web.Response:
         """Say whether workflow calls can be served."""
-        problems = self._problems()
+        problems = self._metadata.problems()
         if problems:
             raise WireError(
                 500, "ERR_HEALTH_NOT_READY", f"dapr is not ready: [{' '.join(problems)}]"
@@ -72,28 +63,24 @@ class SidecarHandlers:
 
     async def outbound_health(self, _: Call) -> web.Response:
         """Say whether calls can be served; SDKs wait for this one."""
-        if self._problems():
+        if self._metadata.problems():
             raise WireError(500, "ERR_OUTBOUND_HEALTH_NOT_READY", "dapr outbound is not ready")
         return respond.empty()
 
     async def metadata(self, _: Call) -> web.Response:
         """Describe this process in Dapr's words."""
-        ready = not self._problems()
+        ready = not self._metadata.problems()
         shown: dict[str, Any] = {
             "id": self._settings.app_id,
-            "runtimeVersion": openapi.product_version(),
-            "extended": {
-                "daprRuntimeVersion": openapi.product_version(),
-                "durability": self._settings.durability_level,
-                **self._extended,
-            },
+            "runtimeVersion": self._metadata.version,
+            "extended": self._metadata.extended,
             "actorRuntime": {
                 "runtimeStatus": "RUNNING" if ready else "INITIALIZING",
                 "hostReady": ready,
                 "placement": "placement: connected" if ready else "placement: disconnected",
             },
         }
-        workers = self._engine.connected_workers()
+        workers = self._metadata.connected_workers
         if workers:
             shown["workflows"] = {"connectedWorkers": workers}
         return respond.json(shown)
@@ -101,14 +88,7 @@ class SidecarHandlers:
     async def put_metadata(self, call: Call) -> web.Response:
         """Add a text to the metadata of this process; it is forgotten at exit."""
         value = await call.text()
-        key = call.values[0]
-        if max(len(key.encode()), len(value.encode())) > EXTENDED_VALUE_MAX_BYTES:
-            raise invalid_request(
-                f"a metadata key and value may have {EXTENDED_VALUE_MAX_BYTES} bytes each"
-            )
-        if key not in self._extended and len(self._extended) >= EXTENDED_MAX:
-            raise invalid_request(f"the metadata already holds {EXTENDED_MAX} entries")
-        self._extended[key] = value
+        self._metadata.put(call.values[0], value)
         return respond.empty()
 
     async def shutdown(self, call: Call) -> web.Response:
@@ -126,11 +106,6 @@ class SidecarHandlers:
     async def openapi(self, _: Call) -> web.Response:
         """Show the OpenAPI document of everything served here."""
         return respond.json_bytes(openapi.document_bytes())
-
-    def _problems(self) -> Sequence[str]:
-        if self._waits.is_stopping:
-            return ["stopping"]
-        return self._engine.problems()
 
 
 def _error(_: Call, error: ActorflowError) -> WireError:

@@ -49,16 +49,26 @@ class Waits:
             InterruptedWaitError: given up; `work` was cancelled.
             OverloadedError: WAITS_MAX others are waiting; `work` was not begun.
         """
+        protocol = call.request.protocol
+        gone = protocol.gone() if isinstance(protocol, EdgeProtocol) else None
+        return await self.until_stop(work, gone)
+
+    async def until_stop(
+        self, work: Coroutine[Any, Any, T], gone: "asyncio.Future[Any] | None" = None
+    ) -> T:
+        """As `until`; `gone` is done when the client has gone, None when that cancels the caller.
+
+        Raises as `until`.
+        """
         if self._count >= WAITS_MAX:
             work.close()
             raise OverloadedError("the queue of held-back answers", WAITS_MAX)
         self._count += 1
-        task = asyncio.create_task(work, name="http-wait")
-        stop = asyncio.create_task(self._stop_event.wait(), name="http-wait-stop")
+        task = asyncio.create_task(work, name="wait")
+        stop = asyncio.create_task(self._stop_event.wait(), name="wait-stop")
         ends: set[asyncio.Future[Any]] = {task, stop}
-        protocol = call.request.protocol
-        if isinstance(protocol, EdgeProtocol):
-            ends.add(protocol.gone())
+        if gone is not None:
+            ends.add(gone)
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if task.done():

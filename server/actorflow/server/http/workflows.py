@@ -155,21 +155,7 @@ class WorkflowHandlers:
         return instance_id
 
     def _check_app_id(self, call: Call, operation: Operation, subject: str) -> None:
-        app_id = call.first("appID")
-        if not app_id or app_id == self._settings.app_id:
-            return
-        if not _is_plain(app_id):
-            raise WireError(
-                400,
-                "ERR_WORKFLOW_APP_ID_INVALID",
-                f"workflow app ID '{app_id}' is invalid: only alphanumeric, dash and underscore "
-                "characters are allowed",
-            )
-        cause = (
-            f"did not find address for actor 'dapr.internal.default.{app_id}.workflow||{subject}': "
-            f"this server runs only the app ID '{self._settings.app_id}'"
-        )
-        raise WireError(500, operation.code, operation.text.format(subject, cause))
+        check_app_id(call.first("appID"), self._settings.app_id, operation, subject)
 
     async def _await_worker(self, call: Call) -> None:
         timeout_s = self._settings.start_wait_s
@@ -240,6 +226,28 @@ def check_workflow_name(name: str) -> None:
         )
 
 
+def check_app_id(app_id: str, own_app_id: str, operation: Operation, subject: str) -> None:
+    """Refuse a call for another app than ours.
+
+    Raises:
+        WireError: 400 for what cannot be an app id, 500 for another app.
+    """
+    if not app_id or app_id == own_app_id:
+        return
+    if not _is_plain(app_id):
+        raise WireError(
+            400,
+            "ERR_WORKFLOW_APP_ID_INVALID",
+            f"workflow app ID '{app_id}' is invalid: only alphanumeric, dash and underscore "
+            "characters are allowed",
+        )
+    cause = (
+        f"did not find address for actor 'dapr.internal.default.{app_id}.workflow||{subject}': "
+        f"this server runs only the app ID '{own_app_id}'"
+    )
+    raise WireError(500, operation.code, operation.text.format(subject, cause))
+
+
 def idempotency_key(call: Call) -> str:
     """Return the Idempotency-Key header, "" when absent.
 
@@ -266,7 +274,11 @@ def id_from_key(key: str) -> str:
 
 def trace_parent(call: Call) -> str | None:
     """Return the W3C trace parent; one that is malformed counts as absent, as the standard says."""
-    value = call.request.headers.get("traceparent")
+    return checked_trace_parent(call.request.headers.get("traceparent"))
+
+
+def checked_trace_parent(value: str | None) -> str | None:
+    """Return a W3C trace parent, None for one that is malformed."""
     return value if value and _TRACE_PARENT.fullmatch(value) else None
 
 
