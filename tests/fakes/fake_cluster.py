@@ -69,7 +69,8 @@ class FakePost:
 
 
 class FakeTransport:
-    """`Transport` over a `FakePost`. `cut` makes it fail as a broken connection would."""
+    """`Transport` over a `FakePost`. `cut` makes it fail as a broken connection would; each sending
+    takes `delay_s`."""
 
     def __init__(self, post: FakePost) -> None:
         self._post = post
@@ -80,6 +81,7 @@ class FakeTransport:
         self._clear = asyncio.Event()
         self._clear.set()
         self.cut = False
+        self.delay_s = 0.0
 
     def freeze(self) -> None:
         """Hold everything, as on a host that is paused, until `thaw`."""
@@ -102,6 +104,8 @@ class FakeTransport:
     async def send(self, letters: Sequence[tuple[int | str, bytes]]) -> None:
         """See `Transport`."""
         await self._clear.wait()
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
         if self.cut:
             raise StoreUnavailableError("cut", written=None)
         for address, data in letters:
@@ -141,7 +145,8 @@ class FakeTransport:
 
 
 class FakeMembership:
-    """`Membership` over a `FakePost`. `cut` makes it fail; `silent` loses what is said."""
+    """`Membership` over a `FakePost`. `cut` makes it fail; `silent` loses what is said; each beat
+    takes `delay_s`."""
 
     def __init__(self, post: FakePost) -> None:
         self._post = post
@@ -149,6 +154,7 @@ class FakeMembership:
         self._clear.set()
         self.silent = False
         self.cut = False
+        self.delay_s = 0.0
 
     def freeze(self) -> None:
         """Hold everything, as on a host that is paused, until `thaw`."""
@@ -161,6 +167,8 @@ class FakeMembership:
     async def beat(self, host: str, info: bytes) -> Sequence[Member]:
         """See `Membership`."""
         await self._clear.wait()
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
         if self.cut:
             raise StoreUnavailableError("cut", written=None)
         now_s = asyncio.get_running_loop().time()

@@ -44,6 +44,7 @@ class Faults:
     late: nobody knows; done after a while, when the same commit has been sent again.
     delay: takes up to `delay_max_s`.
     reads, acquires: any of these chances, for reads and for taking ownership.
+    away: nothing is done, whatever is asked; callers learn so or are left in doubt.
     """
 
     refuse: float = 0.0
@@ -54,6 +55,7 @@ class Faults:
     delay_max_s: float = 0.05
     reads: float = 0.0
     acquires: float = 0.0
+    away: bool = False
 
 
 NO_FAULTS = Faults()
@@ -133,14 +135,17 @@ class FaultyStore:
         return await self._call(call, self.faults.acquires, "acquire")
 
     async def renew(self, lease: Lease, *, ttl_ms: int) -> bool:
+        self._be_there()
         return await self._inner.renew(lease, ttl_ms=ttl_ms)
 
     async def release(self, lease: Lease) -> None:
+        self._be_there()
         await self._inner.release(lease)
 
     # ---- writes --------------------------------------------------------------------------------
 
     async def commit(self, commit: Commit) -> CommitResult:
+        self._be_there()
         faults, chance = self.faults, self._random.random()
         if self._random.random() < faults.delay:
             await asyncio.sleep(self._random.random() * faults.delay_max_s)
@@ -214,12 +219,17 @@ class FaultyStore:
         return await self._call(call, self.faults.reads, "read")
 
     async def _call(self, call: Callable[[], Awaitable[T]], chance: float, what: str) -> T:
+        self._be_there()
         if self._random.random() < chance:
             if self._random.random() < 0.5:
                 self._fail(f"{what} refused", written=False)
             await call()
             self._fail(f"{what} unanswered", written=None)
         return await call()
+
+    def _be_there(self) -> None:
+        if self.faults.away:
+            self._fail("away", written=None if self._random.random() < 0.5 else False)
 
     def _fail(self, fault: str, *, written: bool | None) -> NoReturn:
         self.audit.faults[fault] += 1
@@ -234,7 +244,7 @@ class Gate:
         stop_at: the number of the call, from 1, at which the host dies.
         apply_last: whether that call still has its effect.
 
-    `died` is called once when that call comes.
+    `died` is called once when that call comes. Each call takes `delay_s` longer.
     """
 
     def __init__(
@@ -253,6 +263,7 @@ class Gate:
         self._clear.set()
         self.calls = 0
         self.is_shut = False
+        self.delay_s = 0.0
 
     def freeze(self) -> None:
         """Hold all calls from now on, as a host that is paused, until `thaw`."""
@@ -268,6 +279,8 @@ class Gate:
 
     async def _pass(self, call: Callable[[], Awaitable[T]]) -> T:
         self.calls += 1
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
         if not self._clear.is_set():
             await self._clear.wait()
         if not self.is_shut and self.calls == self._stop_at:

@@ -59,10 +59,13 @@ def expected_output(order: Order, event: int) -> str:
 
 
 class Ledger:
-    """The workload on one world. `registry` is what its hosts run."""
+    """The workload on one world. `registry` is what its hosts run. The clients begin over
+    `spread_s`, all at once by default, and give an instance up after `deadline_s`."""
 
     def __init__(self, loop: SimLoop) -> None:
         self._loop = loop
+        self.deadline_s = DEADLINE_S
+        self.spread_s = 0.0
         self.side_log = SideLog()
         self.world: World | None = None
         self.acknowledged: dict[str, Order] = {}
@@ -132,9 +135,9 @@ class Ledger:
             lambda engine: engine.raise_event(instance_id, "Approve", str(value), event_id=event_id)
         )
         self.events.setdefault(instance_id, []).append((event_id, value))
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(self.deadline_s):
             self.finished[instance_id] = await world.ask(
-                lambda engine: engine.wait_for_completion(instance_id, timeout_s=DEADLINE_S)
+                lambda engine: engine.wait_for_completion(instance_id, timeout_s=self.deadline_s)
             )
 
     async def run_clients(self, world: World, count: int) -> None:
@@ -142,4 +145,6 @@ class Ledger:
         self.world = world
         async with asyncio.TaskGroup() as clients:
             for number in range(count):
+                if self.spread_s:
+                    await asyncio.sleep(self.spread_s / count)
                 clients.create_task(self.client(world, number), name=f"client-{number}")

@@ -21,6 +21,8 @@ from actorflow.actors.ports import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from actorflow.actors.address import ActorId
     from actorflow.actors.effects import Effects
     from actorflow.actors.message import Message
@@ -41,6 +43,8 @@ class Batch:
         "notices",
         "outbox",
         "parked",
+        "received",
+        "received_bytes",
         "retired",
         "seq",
         "size_bytes",
@@ -53,6 +57,8 @@ class Batch:
         self.seq = seq
         self.turns = 0
         self.size_bytes = 0
+        self.received = 0
+        self.received_bytes = 0
         self.nets: dict[int, Effects] = {}
         self.unsaved: dict[int, Message] = {}
         self.consumed: list[int] = []
@@ -71,6 +77,16 @@ class Batch:
     def is_full(self, turns: int, size_bytes: int) -> bool:
         """Whether the next turn belongs to the next batch."""
         return self.turns >= turns or self.size_bytes >= size_bytes
+
+    def receive(self, entries: Sequence[LinkEntry], turns: int, size_bytes: int) -> bool:
+        """Make room for messages of another partition; False: they belong to the next batch. They
+        have a share as large as that of the turns, so that neither can keep the other out."""
+        received_bytes = self.received_bytes + sum(len(entry.payload) for entry in entries)
+        received = self.received + len(entries)
+        if self.received and (received > turns or received_bytes > size_bytes):
+            return False
+        self.received, self.received_bytes = received, received_bytes
+        return True
 
     def is_empty(self) -> bool:
         """Whether nothing but the place in the inbox would change."""

@@ -47,6 +47,7 @@ class Links:
         self._sent_at_s: dict[int, float] = {}
         self._trims: dict[int, EntryId] = {}
         self._unheard: set[int] = set()
+        self._held: list[LinkBatch] = []
         self._asked_at_s = 0.0
         self._epoch = 0
         self._lineage = 0
@@ -87,6 +88,7 @@ class Links:
         self._sent_at_s.clear()
         self._trims.clear()
         self._unheard.clear()
+        self._held.clear()
 
     @property
     def has_trims(self) -> bool:
@@ -176,22 +178,36 @@ class Links:
     # ---- receiving -----------------------------------------------------------------------------
 
     def accept(self, letter: LinkBatch, batch: Batch) -> list[LinkEntry]:
-        """Return the entries of a batch to take now; note in `batch` how far the link is then."""
+        """Return the entries to take now; note in `batch` how far the link is then. What it has no
+        room for is held for the next one: see `take_held`."""
         if letter.echo:
             if letter.echo == self._epoch:
                 self._unheard.discard(letter.source)
             return []
+        limits = self._env.limits
+        if not batch.receive(letter.entries, limits.batch_turns, limits.batch_bytes):
+            self._held.append(letter)
+            return []
+        taken, verdict = self._incoming_from(letter)
+        if taken:
+            batch.marks[letter.source] = self._incoming[letter.source].mark
+        self._judge(verdict, letter.source, taken=bool(taken))
+        return taken
+
+    def _incoming_from(self, letter: LinkBatch) -> tuple[list[LinkEntry], Verdict]:
         incoming = self._incoming.get(letter.source)
         if incoming is None:
             incoming = Incoming(LinkMark(letter.source, START, 0))
             self._incoming[letter.source] = incoming
-        taken, verdict = incoming.accept(letter.entries, letter.skip)
-        if taken:
-            batch.marks[letter.source] = incoming.mark
+        return incoming.accept(letter.entries, letter.skip)
+
+    def _judge(self, verdict: Verdict, source: int, *, taken: bool) -> None:
+        """Say what is wrong with a link, and to the sender what it has to repeat."""
+        incoming = self._incoming[source]
         if verdict is Verdict.ROLLED_BACK:
-            self._alarm("source_rolled_back", letter.source)
+            self._alarm("source_rolled_back", source)
         elif verdict is Verdict.SKIPPED:
-            self._alarm("link_gap", letter.source)
+            self._alarm("link_gap", source)
         if verdict is Verdict.GAP:
             self._env.counters.link_gaps += 1
             self._answer(incoming.mark, gap=True)
@@ -199,7 +215,11 @@ class Links:
             self._env.counters.link_duplicates += 1
             if incoming.durable == incoming.mark:
                 self._answer(incoming.durable, gap=False)
-        return taken
+
+    def take_held(self) -> list[LinkBatch]:
+        """Return the letters that had no room, oldest first, to be accepted into a new batch."""
+        held, self._held = self._held, []
+        return held
 
     def _answer(self, mark: LinkMark, *, gap: bool) -> None:
         self._post(mark.source, LinkAck(self._partition, mark.id, mark.lineage, gap))

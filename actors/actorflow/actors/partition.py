@@ -196,12 +196,12 @@ class Partition:
         self._batch.cursor = cursor
 
     def receive_link(self, letter: LinkBatch) -> None:
-        """Take messages of another partition, each once; they are durable with the next commit."""
+        """Take messages of another partition, each once; they are durable with the next commit, or
+        with a later one when that has its share of letters."""
         if self.state is PartitionState.CLOSED:
             return
         for entry in self._links.accept(letter, self._batch):
-            self._batch.turns += 1
-            self._batch.size_bytes += len(entry.payload)
+            self._batch.turns = self._batch.turns or 1
             message = Message(entry.target, entry.method, entry.payload, sender=entry.sender)
             self._send_here(message, 1)
         self._schedule_drain()
@@ -259,6 +259,8 @@ class Partition:
             self._links.before_commit(batch)
             self._batch = Batch(batch.seq + 1)
             self._committer.submit(batch)
+            for letter in self._links.take_held():
+                self.receive_link(letter)
             if ready or completed:
                 self._schedule_drain()
 
