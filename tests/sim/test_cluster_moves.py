@@ -7,7 +7,10 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
 
+import pytest
+
 from actorflow.actors.address import ActorId, partition_of
+from actorflow.actors.errors import UnavailableError
 from actorflow.actors.placement import KEEP_S
 from actorflow.actors.rendezvous import wanted_owner
 from actorflow.actors.store.memory import MemoryStore
@@ -27,6 +30,7 @@ STORE = Faults(delay=1.0, delay_max_s=0.002)
 """A store that takes about a millisecond."""
 
 PARTITIONS = 16
+SLOW_S = 1.0
 
 
 def registry() -> Registry:
@@ -290,6 +294,81 @@ def test_a_fan_out_is_shared_by_all_hosts() -> None:
     assert ran.total() == 200
     assert min(ran.values()) > 20, ran
     assert len(ran) == 3
+
+
+def test_a_call_whose_answer_is_late_ends_with_its_host() -> None:
+    """A host stops while a call that came to it waits for the owner, which is frozen: the caller
+    is told, and not when its own time is over."""
+
+    async def main(world: ClusterWorld) -> float:
+        ids = [f"late-{n}" for n in range(40)]
+        owner = owner_of(world, ids[0])
+        asked = another(world, owner)
+        ids = [i for i in ids if owner_of(world, i) is owner]
+        owner.freeze()
+        starts = [asyncio.ensure_future(asked.engine.start("gate", instance_id=i)) for i in ids]
+        await asyncio.sleep(0.5)
+        began_s = world.loop.time()
+        await world.stop_host(asked)
+        errors = await asyncio.gather(*starts, return_exceptions=True)
+        assert all(isinstance(error, UnavailableError) for error in errors), errors
+        with pytest.raises(UnavailableError):
+            await asked.engine.start("gate", instance_id=ids[0])
+        took_s = world.loop.time() - began_s
+        owner.thaw()
+        return took_s
+
+    assert in_cluster(3, main) < 1.0
+
+
+def test_a_slow_host_holds_up_nobody_while_the_members_change() -> None:
+    """Each call of one host to the store takes a second, as does each letter and heartbeat, while
+    a host comes and another leaves. Whoever asks for what the slow host neither has nor had waits
+    no longer than ever."""
+
+    async def main(world: ClusterWorld) -> tuple[float, float]:
+        slow = world.hosts[0]
+        slow.gate.delay_s = slow.transport.delay_s = slow.membership.delay_s = SLOW_S
+        by_others: list[tuple[int, float]] = []
+        touched: set[int] = set()
+        running = True
+
+        async def client(number: int) -> None:
+            count = 0
+            while running:
+                count += 1
+                instance_id = f"s-{number}-{count}"
+                asked = world.hosts[1 + number % (len(world.hosts) - 1)]
+                index = partition_of(ActorId("workflow", instance_id), PARTITIONS)
+                began_s = world.loop.time()
+                touched.update(slow.owned)
+                await asked.engine.start("gate", instance_id=instance_id)
+                touched.update(slow.owned)
+                by_others.append((index, world.loop.time() - began_s))
+                await asyncio.sleep(0.02)
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(6):
+                group.create_task(client(number))
+            await asyncio.sleep(2)
+            began_s = world.loop.time()
+            await world.start_host()
+            await world.until(world.is_balanced, poll_s=0.05)
+            took_s = world.loop.time() - began_s
+            leaving = world.hosts.pop(1)
+            await asyncio.sleep(8 * SLOW_S)  # calls that came in before
+            await leaving.stop()
+            await world.until(world.is_balanced, poll_s=0.05)
+            running = False
+        slow.gate.delay_s = slow.transport.delay_s = slow.membership.delay_s = 0.0
+        return max(took_s for index, took_s in by_others if index not in touched), took_s
+
+    results = [in_cluster(3, main, seed=seed) for seed in range(3)]
+    slowest_s, took_s = (max(values) for values in zip(*results, strict=True))
+    report("slowest start at the others beside a slow host", slowest_s)
+    report("a host joins beside a slow one", took_s)
+    assert slowest_s < 0.2
+    assert took_s < 4.0 + 12 * SLOW_S
 
 
 def test_an_idle_cluster_is_silent() -> None:
