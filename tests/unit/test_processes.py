@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -16,17 +17,29 @@ import pytest
 from actorflow.server import processes
 from actorflow.server.config import Settings
 from actorflow.server.options import StoreUrl
-from actorflow.server.processes import Order, Supervisor, decode_order, encode_order, reserve_port
+from actorflow.server.processes import (
+    Failure,
+    Order,
+    Supervisor,
+    decode_order,
+    encode_order,
+    reserve_port,
+)
 
 T = TypeVar("T")
 LIMIT_S = 30.0
 
 SERVES = """
-import asyncio, os, signal, sys
-from actorflow.server.processes import read_order, say_ready, stop_with_parent
+import asyncio, os, signal, sys, time
+from actorflow.server.processes import (
+    FORCED_CODE, Failure, read_order, say_failed, say_ready, stop_with_parent
+)
 
 async def main():
     order = read_order()
+    if order.number in BAD:
+        say_failed(order, Failure("no store", "start it"))
+        sys.exit(1)
     name = f"{order.number} {os.getpid()}".encode()
     end = asyncio.Event()
 
@@ -38,6 +51,10 @@ async def main():
             os._exit(7)
         if word == b"shutdown\\n":
             end.set()
+        if word == b"force\\n":
+            os._exit(FORCED_CODE)
+        if word == b"block\\n":
+            asyncio.get_running_loop().call_later(0.05, time.sleep, 600)
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -51,8 +68,8 @@ async def main():
 
 asyncio.run(main())
 """
-GOOD = SERVES.replace("STOP", "end.set")
-STUBBORN = SERVES.replace("STOP", "print, 'no'")
+GOOD = SERVES.replace("STOP", "end.set").replace("BAD", "()")
+STUBBORN = SERVES.replace("STOP", "print, 'no'").replace("BAD", "()")
 FAILS = "import sys; sys.exit(3)"
 
 
@@ -196,6 +213,77 @@ def test_what_the_first_child_cannot_do_no_other_one_tries() -> None:
     code, site = on_site(lambda: Site(FAILS), play)
     assert code == 3
     assert list(site.supervisor._children) == [1]
+    cause = "process 1 ended before it was ready (exit code 3)"
+    assert site.supervisor.failure == Failure(cause)
+
+
+@pytest.mark.parametrize("bad", ["(1,)", "(2, 3)"])
+def test_a_child_that_cannot_start_ends_all_with_its_reason(bad: str) -> None:
+    async def play(site: Site) -> None:
+        raise AssertionError("it is not ready")
+
+    script = SERVES.replace("STOP", "end.set").replace("BAD", bad)
+    code, site = on_site(lambda: Site(script), play)
+    assert code == 1
+    assert site.supervisor.failure == Failure("no store", "start it")
+    assert site.supervisor.restarts == 0
+    ended = [child.process.returncode for child in site.supervisor._children.values()]
+    assert None not in ended
+
+
+def test_a_child_that_cannot_start_again_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(processes, "RESTART_FIRST_S", 0.01)
+    bad = tmp_path / "bad"
+    script = SERVES.replace("STOP", "end.set").replace(
+        "order.number in BAD", f"os.path.exists({str(bad)!r})"
+    )
+
+    async def play(site: Site) -> None:
+        await site.ask_all(2)
+        bad.touch()
+        number, pid = await site.ask("crash")
+        while site.supervisor.restarts < 2:  # noqa: ASYNC110 -- it tells nobody
+            await asyncio.sleep(0)
+        bad.unlink()
+        while (await site.ask_all(2))[number] == pid:
+            pass
+        end()
+
+    code, _ = on_site(lambda: Site(script, 2), play)
+    assert code == 0
+    assert "no store" in [getattr(record, "cause", "") for record in caplog.records]
+
+
+def test_a_second_signal_ends_children_that_cannot_hear_it() -> None:
+    async def play(site: Site) -> None:
+        await site.ask_all(3)
+        await site.ask("block")
+        end()
+        while not site.reasons:  # noqa: ASYNC110 -- the signal comes when the loop turns
+            await asyncio.sleep(0)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    began_s = time.monotonic()
+    code, site = on_site(lambda: Site(STUBBORN, drain_s=600.0), play)
+    assert code == 128 + signal.SIGINT
+    assert site.supervisor.left_at_once
+    assert time.monotonic() - began_s < LIMIT_S
+    ended = {child.process.returncode for child in site.supervisor._children.values()}
+    assert ended == {-signal.SIGKILL}
+
+
+def test_a_child_that_must_leave_at_once_takes_all_with_it() -> None:
+    async def play(site: Site) -> None:
+        await site.ask_all(3)
+        await site.ask("force")
+
+    code, site = on_site(lambda: Site(STUBBORN, drain_s=600.0), play)
+    assert code == 1
+    assert site.supervisor.left_at_once
+    assert "leave at once" in site.reasons[0]
+    assert site.supervisor.restarts == 0
 
 
 def test_children_that_do_not_end_are_killed(monkeypatch: pytest.MonkeyPatch) -> None:

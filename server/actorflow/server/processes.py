@@ -1,9 +1,9 @@
 """Several worker processes behind one port: a small parent that starts, watches and drains them.
 
 The children share the port by SO_REUSEPORT and the instances by the store; the parent serves
-nothing and opens no store. A child that crashes is started again after a pause; a child that ends
-on its own account (a shutdown call) ends all. A parent that is killed takes its children with it:
-their standard input ends.
+nothing and opens no store. If one child cannot start when all begin, all end with its reason. Later
+one that crashes is started again after a pause; one that ends on its own account (a shutdown call)
+ends all. A parent that is killed takes its children with it: their standard input ends.
 
 The settings travel to a child through its standard input, where no other user can read them.
 """
@@ -42,12 +42,27 @@ KILL_AFTER_S = 5.0
 """How long a child may take beyond its drain before it is killed."""
 
 
+FORCED_CODE = 113
+"""Exit code of a child that was told to leave at once: all others do so, too."""
+
+REASON_MAX_BYTES = 32_768
+"""How much a child may tell about why it cannot start: what a pipe takes without a reader."""
+
+_READY = b"1"
 _GOOD_CODES = {0, None, -signal.SIGTERM}
 """Exit codes of children that were stopped in time; one may have had no handler yet."""
 
 
+class Failure(msgspec.Struct, frozen=True):
+    """Why a child cannot start, and what to do about it, for a person."""
+
+    cause: str
+    mend: str = ""
+
+
 class Order(msgspec.Struct, frozen=True):
-    """What a child is told. `number` counts from 1; `ready_fd` takes a byte when it listens."""
+    """What a child is told. `number` counts from 1; `ready_fd` takes what `say_ready` or
+    `say_failed` write."""
 
     number: int
     settings: Settings
@@ -157,17 +172,24 @@ class Child:
                 await process.stdin.drain()
         return child
 
-    async def wait_ready(self) -> bool:
-        """Return True when it listens, False when it ended before."""
+    async def wait_ready(self) -> Failure | None:
+        """Return None when it listens, or why it does not and never will."""
         loop = asyncio.get_running_loop()
         readable = asyncio.Event()
         loop.add_reader(self._ready_fd, readable.set)
         try:
             await readable.wait()
-            return bool(os.read(self._ready_fd, 1))
+            data = os.read(self._ready_fd, REASON_MAX_BYTES)
         finally:
             loop.remove_reader(self._ready_fd)
             os.close(self._ready_fd)
+        if data == _READY:
+            return None
+        try:
+            return msgspec.json.decode(data, type=Failure)
+        except msgspec.MsgspecError:
+            code = await self.wait()
+            return Failure(f"process {self.number} ended before it was ready ({_ending(code)})")
 
     async def wait(self) -> int:
         """Return the exit code; negative for a signal."""
@@ -203,8 +225,10 @@ class Supervisor:
         self._command = command
         self._children: dict[int, Child] = {}
         self._stopping = asyncio.Event()
-        self._left_at_once = False
+        self._forced_code = 0
         self.restarts = 0
+        self.failure: Failure | None = None
+        """Why it did not come to work, after `run`."""
 
     async def run(self) -> int:
         """Return the exit code of all.
@@ -224,24 +248,30 @@ class Supervisor:
     async def _run(self, settings: Settings, port: Port) -> int:
         # The first one alone: what is wrong with a setting or the store is then said once.
         first = await self._start(1, settings)
-        if not await first.wait_ready():
-            return _code_of(await first.wait())
+        self.failure = await first.wait_ready()
+        if self.failure is not None:
+            return self._forced_code or _code_of(await first.wait())
         watchers = [asyncio.ensure_future(self._guard(first, settings))]
         others = [await self._start(n, settings) for n in range(2, self._settings.processes + 1)]
-        ready = [await child.wait_ready() for child in others]
+        failures = await asyncio.gather(*(child.wait_ready() for child in others))
         watchers += [asyncio.ensure_future(self._guard(child, settings)) for child in others]
-        if all(ready) and not self._stopping.is_set():
+        failure = next((found for found in failures if found is not None), None)
+        if failure is None and not self._stopping.is_set():
             self._on_ready(port.number)
+        elif failure is not None and not self._stopping.is_set():
+            self.failure = failure
+            self._stop("a process cannot start")
         await self._stopping.wait()
         port.close()
         codes = await self._drained(watchers)
-        return 0 if not self._left_at_once and set(codes) <= _GOOD_CODES else 1
+        is_good = self.failure is None and set(codes) <= _GOOD_CODES
+        return self._forced_code or int(not is_good)
 
     async def _start(self, number: int, settings: Settings) -> Child:
         child = await Child.start(number, settings, self._command)
         self._children[number] = child
         if self._stopping.is_set():
-            child.signal(signal.SIGTERM)
+            child.signal(signal.SIGKILL if self._forced_code else signal.SIGTERM)
         return child
 
     async def _guard(self, child: Child, settings: Settings) -> int | None:
@@ -254,7 +284,7 @@ class Supervisor:
     async def _watch(self, child: Child, settings: Settings) -> int | None:
         """Start the child again whenever it crashes; return its last exit code."""
         loop = asyncio.get_running_loop()
-        pause_s = RESTART_FIRST_S
+        pause_s, failure = RESTART_FIRST_S, None
         while True:
             began_s = loop.time()
             code = await child.wait()
@@ -263,11 +293,16 @@ class Supervisor:
             if code == 0:
                 self._stop(f"process {child.number} was shut down")
                 return code
+            if code == FORCED_CODE:
+                self._leave(1)
+                self._stop(f"process {child.number} was told to leave at once")
+                return code
             if loop.time() - began_s > STEADY_S:
                 pause_s = RESTART_FIRST_S
+            cause = failure.cause if failure is not None else _ending(code)
             _log.error(
                 "process ended; will be started again",
-                extra={"child": child.number, "code": code, "pause_s": pause_s},
+                extra={"child": child.number, "code": code, "cause": cause, "pause_s": pause_s},
             )
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause_s)
@@ -276,7 +311,7 @@ class Supervisor:
             pause_s = min(2 * pause_s, RESTART_MAX_S)
             self.restarts += 1
             child = await self._start(child.number, settings)
-            await child.wait_ready()
+            failure = await child.wait_ready()
 
     async def _drained(self, watchers: Sequence["asyncio.Future[int | None]"]) -> list[int | None]:
         limit_s = self._settings.graceful_shutdown_s + KILL_AFTER_S
@@ -289,10 +324,14 @@ class Supervisor:
 
     def _on_signal(self, number: signal.Signals) -> None:
         if self._stopping.is_set():
-            self._left_at_once = True
-            for child in self._children.values():
-                child.signal(number)
+            self._leave(128 + number)
         self._stop(number.name)
+
+    def _leave(self, code: int) -> None:
+        """End all children now: one whose event loop is held up would not hear a signal."""
+        self._forced_code = code
+        for child in self._children.values():
+            child.signal(signal.SIGKILL)
 
     def _stop(self, reason: str) -> None:
         if not self._stopping.is_set():
@@ -300,6 +339,11 @@ class Supervisor:
             for child in self._children.values():
                 child.signal(signal.SIGTERM)
             self._on_stop(reason)
+
+    @property
+    def left_at_once(self) -> bool:
+        """Whether the children were not given the time to drain."""
+        return bool(self._forced_code)
 
 
 @contextlib.contextmanager
@@ -320,6 +364,15 @@ def _code_of(code: int) -> int:
     return 128 - code if code < 0 else code or 1
 
 
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:
+        return f"signal {-code}"
+
+
 def read_order() -> Order:
     """Return the order that the parent wrote. What follows it on standard input is its end."""
     data = os.read(0, 8)
@@ -331,8 +384,18 @@ def read_order() -> Order:
 
 def say_ready(order: Order) -> None:
     """Tell the parent that this child listens."""
+    _tell(order, _READY)
+
+
+def say_failed(order: Order, failure: Failure) -> None:
+    """Tell the parent why this child cannot start; it says so once for all."""
+    most = REASON_MAX_BYTES // 8  # characters may be long
+    _tell(order, msgspec.json.encode(Failure(failure.cause[:most], failure.mend[:most])))
+
+
+def _tell(order: Order, data: bytes) -> None:
     with contextlib.suppress(OSError):
-        os.write(order.ready_fd, b"1")
+        os.write(order.ready_fd, data)
         os.close(order.ready_fd)
 
 

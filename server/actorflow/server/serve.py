@@ -24,13 +24,21 @@ import structlog
 from actorflow.actors.collector import calm_collector
 from actorflow.actors.errors import ActorflowError
 from actorflow.server.app import HttpServer, urls_of
-from actorflow.server.cli_client import CliError
 from actorflow.server.config import Settings
 from actorflow.server.host_info import own_info
 from actorflow.server.loader import AppLoadError, load_app
 from actorflow.server.logs import configure_logs
 from actorflow.server.options import SURVIVES
-from actorflow.server.processes import Order, Supervisor, read_order, say_ready, stop_with_parent
+from actorflow.server.processes import (
+    FORCED_CODE,
+    Failure,
+    Order,
+    Supervisor,
+    read_order,
+    say_failed,
+    say_ready,
+    stop_with_parent,
+)
 from actorflow.server.stores import StartUpError as StartUpError
 from actorflow.server.stores import find_store, store_error
 from actorflow.workflow.engine import WorkflowEngine
@@ -68,7 +76,7 @@ def run_child() -> int:
         with asyncio.Runner(loop_factory=_loop_factory(settings)) as runner:
             runner.run(_serve(settings, registry, order))
     except StartUpError as err:
-        CliError(str(err), err.mend).show()
+        say_failed(order, Failure(str(err), err.mend))
         return 1
     return 0
 
@@ -88,12 +96,17 @@ def _run_processes(settings: Settings) -> int:
             code = asyncio.run(supervisor.run())
         except OSError as err:
             raise _port_error(err, settings) from err
-    _say(settings, "Stopped.", "stopped")
+    if supervisor.failure is not None:
+        raise StartUpError(supervisor.failure.cause, supervisor.failure.mend)
+    if supervisor.left_at_once:
+        _say(settings, "Left at once.", "left at once")
+    else:
+        _say(settings, "Stopped.", "stopped")
     return code
 
 
 async def _serve(settings: Settings, registry: Registry | None, order: Order | None = None) -> None:
-    stop = Stop(settings.graceful_shutdown_s)
+    stop = Stop(settings.graceful_shutdown_s, forced_code=1 if order is None else FORCED_CODE)
     stop.listen()
     if order is not None:
         stop_with_parent(lambda: stop.request(False))
@@ -140,7 +153,8 @@ def _leave_busy_threads() -> None:
 class Stop:
     """The wish to end: the first signal drains, the second one leaves at once."""
 
-    def __init__(self, graceful_s: float) -> None:
+    def __init__(self, graceful_s: float, *, forced_code: int = 1) -> None:
+        self._forced_code = forced_code
         self._event = asyncio.Event()
         self._reason = ""
         self._graceful_s = graceful_s
@@ -158,9 +172,10 @@ class Stop:
             loop.add_signal_handler(number, self._on_signal, number)
 
     def request(self, force: bool) -> None:
-        """End on request of an API call; with `force` at once, with exit code 1."""
+        """End on request of an API call; with `force` at once, with `forced_code`."""
         if force:
-            asyncio.get_running_loop().call_later(_FORCED_EXIT_DELAY_S, _leave, 1)
+            loop = asyncio.get_running_loop()
+            loop.call_later(_FORCED_EXIT_DELAY_S, _leave, self._forced_code)
         self._set("shutdown call")
 
     async def wait(self) -> str:
