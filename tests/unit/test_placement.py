@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from typing import TYPE_CHECKING
+
+import pytest
 
 from actorflow.actors import Actor, ActorSystem
 from actorflow.actors.cluster import Cluster
@@ -221,3 +224,21 @@ def test_a_store_that_fails_is_asked_again() -> None:
         assert not await desk.store.renew(Lease(0, lease.epoch, "x"), ttl_ms=1)
 
     at_desk(main)
+
+
+def test_many_moves_are_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "actorflow.actors.placement")
+
+    def moved() -> list[tuple[int, int]]:
+        lines = [record for record in caplog.records if record.message == "partitions moved"]
+        return [(vars(line)["moves"], vars(line)["owned"]) for line in lines]
+
+    async def main(desk: Desk) -> None:
+        desk.see()
+        await asyncio.sleep(0.1)
+        desk.see()
+        desk.see()
+        assert moved() == [(8, 8)]
+
+    at_desk(main)
+    assert moved() == [(8, 8), (8, 0)], "and one when it leaves"

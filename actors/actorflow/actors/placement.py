@@ -100,6 +100,7 @@ class Placement:
         self._stopping = False
         self.heard_at_s = 0.0
         self.moves = 0
+        self._told_moves = 0
         self.members: Sequence[Member] = ()
 
     async def run(self) -> None:
@@ -131,6 +132,7 @@ class Placement:
             self._live = live
             self._stable_since_s = now_s
             _log.info("members changed", extra={"hosts": len(live)})
+        self._tell_moves()
         self._move_some()
 
     def offered(self, partition: Partition) -> None:
@@ -163,6 +165,7 @@ class Placement:
 
         mine = [p for p in self._partitions if p.state is not PartitionState.CLOSED]
         await asyncio.gather(*map(leave, mine))
+        self._tell_moves()
 
     # ---- what to move --------------------------------------------------------------------------
 
@@ -224,6 +227,13 @@ class Placement:
                 self._holders.pop(partition.index, None)
         self._move_some()
 
+    def _tell_moves(self) -> None:
+        """Log what moved since the last time: one line for many moves."""
+        moves, self._told_moves = self.moves - self._told_moves, self.moves
+        if moves:
+            owned = sum(p.state is not PartitionState.CLOSED for p in self._partitions)
+            _log.info("partitions moved", extra={"moves": moves, "owned": owned})
+
     async def _take(self, partition: Partition) -> None:
         index = partition.index
         held = await self._owner.take(partition, ttl_ms=self._ttl_ms)
@@ -238,7 +248,7 @@ class Placement:
         if now_s - self._began_s > BEGIN_S:
             self._kept_until_s[index] = now_s + KEEP_S
         self.moves += 1
-        _log.info("partition taken", extra={"partition": index})
+        _log.debug("partition taken", extra={"partition": index})
 
     def _note_holder(self, index: int, held: Held) -> _Holder:
         now_s, host = self._now_s(), host_of(held.owner)
@@ -265,7 +275,7 @@ class Placement:
         self.moves += 1
         if to is not None:
             self._host.post_to_host(to, Offer(partition.index))
-        _log.info("partition handed over", extra={"partition": partition.index, "to": to})
+        _log.debug("partition handed over", extra={"partition": partition.index, "to": to})
 
     def _now_s(self) -> float:
         return asyncio.get_running_loop().time()
