@@ -7,8 +7,6 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import pytest
-
 from actorflow.actors import Actor, ActorSystem
 from actorflow.actors.cluster import Cluster
 from actorflow.actors.door import PartitionState
@@ -22,6 +20,8 @@ from tests.sim.loop import SimClock, SimIds, SimLoop, simulate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+
+    import pytest
 
     from actorflow.actors.placement import Placement
 
