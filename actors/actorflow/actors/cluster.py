@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from actorflow.actors.address import ActorId
 from actorflow.actors.asking import ask
+from actorflow.actors.clock import StoreClock
 from actorflow.actors.door import PartitionState
 from actorflow.actors.errors import (
     ContentionError,
-    FencedOutError,
     NotOwnerError,
     OverloadedError,
     StoppingError,
@@ -20,6 +20,7 @@ from actorflow.actors.errors import (
     UnavailableError,
 )
 from actorflow.actors.exchange import Exchange
+from actorflow.actors.keeper import LOOK_S, Keeper, OnLoop, StoreLine
 from actorflow.actors.letters import HostLetter, NoticeLetter, Offer, WatchRequest
 from actorflow.actors.message import Message
 from actorflow.actors.placement import Placement
@@ -29,25 +30,26 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from actorflow.actors.environment import Environment
+    from actorflow.actors.errors import ActorflowError
+    from actorflow.actors.keeper import KeeperHome
     from actorflow.actors.letters import Letter
     from actorflow.actors.owner import Owner
     from actorflow.actors.partition import Partition
-    from actorflow.actors.transport import Membership, Transport
+    from actorflow.actors.ports import Lease
+    from actorflow.actors.transport import Member, Membership, Transport
 
 _log = logging.getLogger(__name__)
 
 
 class Cluster(NamedTuple):
-    """What makes a host one of many: pass it to `ActorSystem`. `info` is shown to the other
-    hosts."""
+    """What makes a host one of many: pass it to `ActorSystem`. `info` is shown to the other hosts.
+    Without a `home`, heartbeat and leases are kept on the host's event loop, and stop with it."""
 
     transport: Transport
     membership: Membership
     info: bytes = b""
+    home: KeeperHome | None = None
 
-
-PLACEMENT = 2
-"""Index of the placement among the tasks of a host."""
 
 CUT_OFF_S = 5.0
 """A host whose heartbeats fail for this long is no longer healthy."""
@@ -100,38 +102,54 @@ class ClusterHost:
             host_id,
             partitions,
             owner,
-            cluster.membership,
             env.host,
-            info=lambda: cluster.info,
             ttl_ms=ttl_ms,
         )
-        self._tasks: list[asyncio.Task[None]] = []
+        self._home = cluster.home or OnLoop(StoreLine(env.store, cluster.membership))
 
     async def start(self) -> None:
         """Open the inbox and begin to take a share of the partitions."""
         await self._cluster.transport.open(self._host_id)
         spawn = self._env.host.spawn
-        self._tasks = [
-            spawn(self.exchange.send_loop(), "letters-out"),
-            spawn(self.exchange.receive_loop(), "letters-in"),
-            spawn(self.placement.run(), "placement"),
-            spawn(self._keep_leases(), "leases"),
-            spawn(self._tend_links(), "links"),
-        ]
+        spawn(self.exchange.send_loop(), "letters-out")
+        spawn(self.exchange.receive_loop(), "letters-in")
+        spawn(self._beat(), "pulse")
+        spawn(self._prove(), "proofs")
+        spawn(self._tend_links(), "links")
+        self.placement.begin()
+        clock = self._env.clock
+        keeper = Keeper(
+            self._host_id,
+            self._env.pulse,
+            self,
+            ttl_ms=self._ttl_ms,
+            info=self._cluster.info,
+            clock=clock if isinstance(clock, StoreClock) else None,
+        )
+        self._home.start(keeper, spawn)
 
     async def leave(self) -> None:
         """Give up all partitions and say goodbye."""
-        self._tasks[PLACEMENT].cancel()
         await self.placement.stop(NotOwnerError("the host stops, its partitions move; retry"))
+        await self._home.stop()
         try:
             await self._cluster.membership.leave(self._host_id)
             await self.exchange.flush()
             await self._cluster.transport.close()
         except StoreUnavailableError as error:
             _log.warning("left without a word", extra={"cause": str(error)})
+        finally:
+            self.exchange.close()
+
+    def owned(self) -> None:
+        """A partition has come: its lease is kept from now on."""
+        self._env.pulse.leases = tuple(
+            p.lease for p in self._partitions if p.state is not PartitionState.CLOSED
+        )
 
     def left(self, index: int) -> None:
         """A partition is no longer ours: its watchers have to hear from its new owner."""
+        self.owned()
         self._cluster.transport.unsubscribe(index)
         for actor, watches in list(self._env.watched.items()):
             if self._env.partition_of(actor) == index:
@@ -169,7 +187,9 @@ class ClusterHost:
                 unsure = isinstance(error, UnavailableError) and not isinstance(
                     error, StoppingError
                 )
-                if (unsure and not call.repeatable) or left_s < 2 * pause_s:
+                if self.exchange.is_closed or left_s < 2 * pause_s:
+                    raise
+                if unsure and not call.repeatable:
                     raise
             await asyncio.sleep(pause_s * (0.5 + self._env.ids.jitter()))  # noqa: TID251 -- back-off
             pause_s = min(2 * pause_s, MOVED_PAUSE_MAX_S)
@@ -188,23 +208,31 @@ class ClusterHost:
             repeat_s=REPEAT_S if call.repeatable else wait_s,
         )
 
-    async def _keep_leases(self) -> None:
-        while True:
-            await asyncio.sleep(self._ttl_ms / 3_000)  # noqa: TID251 -- the rhythm of renewals
-            mine = [p for p in self._partitions if p.state is not PartitionState.CLOSED]
-            await asyncio.gather(*map(self._renew, mine))
+    # ---- Ears ----------------------------------------------------------------------------------
 
-    async def _renew(self, partition: Partition) -> None:
-        if partition.verify():
-            return
-        life = partition.life
-        try:
-            renewed = await self._env.store.renew(partition.lease, ttl_ms=self._ttl_ms)
-        except StoreUnavailableError as error:
-            _log.warning("lease not renewed", extra={"cause": str(error)})
-            return
-        if not renewed and life == partition.life:
-            partition.lose(FencedOutError(f"partition {partition.index} has another owner; retry"))
+    def heard(self, members: Sequence[Member]) -> None:
+        """See `keeper.Ears`."""
+        self.placement.look(members)
+
+    def lease_lost(self, lease: Lease, error: ActorflowError) -> None:
+        """See `keeper.Ears`."""
+        partition = self._partitions[lease.partition]
+        if partition.state is not PartitionState.CLOSED and partition.lease == lease:
+            partition.lose(error)
+
+    # ---- what is done again and again ----------------------------------------------------------
+
+    async def _beat(self) -> None:
+        while True:
+            self._env.pulse.beats += 1
+            await asyncio.sleep(LOOK_S)  # noqa: TID251 -- the rhythm of beats
+
+    async def _prove(self) -> None:
+        while True:
+            await asyncio.sleep(self._ttl_ms / 3_000)  # noqa: TID251 -- the rhythm of proofs
+            for partition in self._partitions:
+                if partition.state is not PartitionState.CLOSED:
+                    partition.verify()
 
     async def _tend_links(self) -> None:
         while True:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from actorflow.actors.address import partition_of
 from actorflow.actors.errors import UnknownActorTypeError
+from actorflow.actors.pulse import Pulse
 
 if TYPE_CHECKING:
     import asyncio
@@ -98,6 +99,8 @@ class Environment:
     """Actors whose committed summaries somebody waits for; the values belong to the host."""
 
     partition_count: int = 1
+    pulse: Pulse = field(default_factory=Pulse)
+    """What others may see of the loop: who runs, and that it runs."""
 
     def partition_of(self, actor: ActorId) -> int:
         """Return the partition that owns an actor."""

@@ -76,7 +76,8 @@ class TurnFailures:
         return Verdict(answer_of(error), park, reason, pause_s, aside)
 
     def check_pace(self, actor: ActorId, began_s: float) -> None:
-        """Name an actor whose turns held the event loop since `began_s` for too long."""
+        """The turns of an actor are over: name it if they held the event loop for too long."""
+        self._env.pulse.doing = None
         took_s = self._env.loop.time() - began_s
         if took_s <= SLOW_S:
             return

@@ -1,4 +1,4 @@
-"""Spreads the partitions over the hosts: heartbeats, wanted owners, take, hand over.
+"""Spreads the partitions over the hosts: wanted owners, take, hand over.
 
 Nobody decides for others. Each host computes who should own what, takes what is free or was left by
 a dead host, and hands over what another one should have. Two hosts that disagree are harmless: the
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from actorflow.actors.owner import Owner
     from actorflow.actors.partition import Partition
     from actorflow.actors.ports import Held
-    from actorflow.actors.transport import Member, Membership
+    from actorflow.actors.transport import Member
 
 _log = logging.getLogger(__name__)
 
-TICK_S = 0.5
-"""Pause between two looks at the members."""
+RETRY_S = 0.5
+"""Pause after a move that failed."""
 
 DEAD_AFTER_MS = 3_000
 """A host that was silent for this long counts as dead: its partitions may be taken early."""
@@ -65,29 +65,25 @@ class _Holder(NamedTuple):
 
 
 class Placement:
-    """Keeps this host's share of the partitions, as one task until it is cancelled.
+    """Keeps this host's share of the partitions: `look` whenever the members were heard of.
 
     `moves` counts what it took and handed over. `heard_at_s` is the loop's time of the last
     heartbeat that reached the store.
     """
 
-    def __init__(  # noqa: PLR0913 -- the parts it moves
+    def __init__(
         self,
         host_id: str,
         partitions: Sequence[Partition],
         owner: Owner,
-        membership: Membership,
         host: Host,
         *,
-        info: Callable[[], bytes],
         ttl_ms: int,
     ) -> None:
         self._host_id = host_id
         self._partitions = partitions
         self._owner = owner
-        self._membership = membership
         self._host = host
-        self._info = info
         self._ttl_ms = ttl_ms
         self._live: frozenset[str] = frozenset()
         self._dead: frozenset[str] = frozenset()
@@ -103,17 +99,9 @@ class Placement:
         self._told_moves = 0
         self.members: Sequence[Member] = ()
 
-    async def run(self) -> None:
-        """Keep this host's share of the partitions."""
+    def begin(self) -> None:
+        """From now on members are heard of."""
         self.heard_at_s = self._began_s = self._now_s()
-        while True:
-            try:
-                members = await self._membership.beat(self._host_id, self._info())
-            except StoreUnavailableError as error:
-                _log.warning("heartbeat not sent", extra={"cause": str(error)})
-            else:
-                self.look(members)
-            await asyncio.sleep(TICK_S)  # noqa: TID251 -- the rhythm of heartbeats
 
     def others(self) -> Sequence[str]:
         """Return the living hosts besides this one."""
@@ -219,7 +207,7 @@ class Placement:
             await steps()
         except StoreUnavailableError as error:
             _log.warning("move not done", extra={"partition": partition.index, "cause": str(error)})
-            await asyncio.sleep(TICK_S)  # noqa: TID251 -- back-off
+            await asyncio.sleep(RETRY_S)  # noqa: TID251 -- back-off
         finally:
             self._moving.pop(partition.index, None)
             if partition.index in self._offered:

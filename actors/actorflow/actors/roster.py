@@ -138,7 +138,8 @@ class Roster:
             _log.error("messages wait for an unregistered actor type", extra={"actor_type": name})
 
     def take(self, activation: Activation) -> Message:
-        """Take the oldest message of an activation."""
+        """Take the oldest message of an activation, whose turn begins now."""
+        self._env.pulse.doing = activation.actor_id
         message = activation.dequeue()
         self.queued_bytes -= len(message.payload)
         return message

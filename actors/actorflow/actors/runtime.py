@@ -10,7 +10,7 @@ from actorflow.actors.actor import ActorType, TurnActor, WorkerType
 from actorflow.actors.address import ActorId, checked_actor_id, partition_of
 from actorflow.actors.asking import ask
 from actorflow.actors.author import Actor, authored_type, type_name
-from actorflow.actors.clock import Clock, IdSource, SystemClock, SystemIds
+from actorflow.actors.clock import Clock, IdSource, StoreClock, SystemClock, SystemIds
 from actorflow.actors.cluster import Cluster, ClusterHost, RemoteCall
 from actorflow.actors.completion import COMPLETE, CONSUMED, Sends, pack_completion
 from actorflow.actors.door import PartitionState
@@ -76,7 +76,7 @@ class ActorSystem:
         lease_ttl_ms: int = LEASE_TTL_MS,
     ) -> None:
         self._store = store
-        self._clock = clock or SystemClock()
+        self._clock = clock or (StoreClock() if cluster is not None else SystemClock())
         self._ids = ids or SystemIds()
         self.limits = limits or limits_for(store)
         self._partition_count = partition_count
@@ -420,6 +420,8 @@ class ActorSystem:
         """See `environment.Host.partition_owned`."""
         if self._cluster_parts is not None:
             self._cluster_parts.transport.subscribe(partition, cursor)
+        if self._cluster is not None:
+            self._cluster.owned()
 
     def partition_left(self, partition: int) -> None:
         """See `environment.Host.partition_left`."""

@@ -1,4 +1,4 @@
-"""How letters travel between hosts, and how hosts know of each other: two ports.
+"""How letters travel between hosts, and how hosts know of each other: the ports.
 
 Letters may be lost, repeated or late. There is no connection between hosts: each partition and each
 host has an inbox in the store that everybody may append to, and its owner reads it.
@@ -6,6 +6,8 @@ host has an inbox in the store that everybody may append to, and its owner reads
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
+
+from actorflow.actors.ports import Lease
 
 
 class Received(NamedTuple):
@@ -72,4 +74,41 @@ class Membership(Protocol):
 
     async def leave(self, host: str) -> None:
         """Say goodbye: the others need not wait until the host counts as dead."""
+        ...
+
+
+class Lifeline(Protocol):
+    """What keeps a host alive in the eyes of the others, on connections of its own: it is used
+    beside the host's event loop, which may be blocked.
+
+    Raises, all methods: StoreUnavailableError.
+    Concurrency: one event loop, that of `open`.
+    """
+
+    async def open(self) -> None:
+        """Connect."""
+        ...
+
+    async def close(self) -> None:
+        """Disconnect."""
+        ...
+
+    async def time_ns(self) -> int | None:
+        """Return the store's clock (UTC nanoseconds since 1970), None if it cannot be asked."""
+        ...
+
+    async def beat(self, host: str, info: bytes) -> Sequence[Member]:
+        """See `Membership.beat`."""
+        ...
+
+    async def leave(self, host: str) -> None:
+        """See `Membership.leave`."""
+        ...
+
+    async def renew(self, lease: Lease, *, ttl_ms: int) -> bool:
+        """See `Ownership.renew`."""
+        ...
+
+    async def release(self, lease: Lease) -> None:
+        """See `Ownership.release`."""
         ...

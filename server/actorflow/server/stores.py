@@ -63,7 +63,9 @@ async def find_store(settings: Settings) -> Found:
 
 async def _find_redis(settings: Settings) -> Found:
     from actorflow.actors.cluster import Cluster  # noqa: PLC0415 -- only if chosen
+    from actorflow.actors.keeper import InThread  # noqa: PLC0415
     from actorflow.actors.store.redis import RedisStore  # noqa: PLC0415
+    from actorflow.actors.store.redis.lifeline import RedisLifeline  # noqa: PLC0415
     from actorflow.actors.store.redis.post import RedisPost  # noqa: PLC0415
 
     store = RedisStore(
@@ -83,7 +85,8 @@ async def _find_redis(settings: Settings) -> Found:
     finally:
         log.setLevel(level)
     post = RedisPost(store)
-    return Found(store, count, Cluster(post, post))
+    home = InThread(lambda: RedisLifeline(store))
+    return Found(store, count, Cluster(post, post, home=home))
 
 
 async def open_store(url: StoreUrl, *, found: bool = False) -> Found:

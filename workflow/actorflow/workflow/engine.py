@@ -20,7 +20,7 @@ from actorflow.actors import (
     WorkerType,
 )
 from actorflow.actors import Limits as ActorLimits
-from actorflow.actors.clock import Clock, IdSource, SystemClock, SystemIds
+from actorflow.actors.clock import Clock, IdSource, SystemIds
 from actorflow.actors.errors import CorruptError
 from actorflow.actors.runtime import LEASE_TTL_MS
 from actorflow.workflow.activity import ActivityRunner
@@ -118,14 +118,13 @@ class WorkflowEngine:
     ) -> None:
         self.app_id = app_id
         self._registry = registry or Registry()
-        self._clock = clock or SystemClock()
         self._ids = ids or SystemIds()
         self.limits = limits
         self.host_id = self._ids.uuid()
         self._activities = ActivityRunner(
             self._registry,
             limits,
-            now_ns=self._clock.now_ns,
+            now_ns=self.now_ns,
             concurrent=activities_at_once,
             threads=activity_threads,
         )
@@ -137,13 +136,14 @@ class WorkflowEngine:
                 WorkerType(ACTIVITY, self._activities.deliver),
                 WorkerType(WORKER, self._waiting_room.deliver),
             ],
-            clock=self._clock,
+            clock=clock,
             ids=self._ids,
             limits=actor_limits or ActorLimits(payload_bytes=message_bytes_max(limits)),
             partition_count=partition_count,
             cluster=cluster,
             lease_ttl_ms=lease_ttl_ms,
         )
+        self._clock = self.actors.clock
         self._is_clustered = cluster is not None
 
     # ---- life ----------------------------------------------------------------------------------
