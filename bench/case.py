@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
+from actorflow.actors.cluster import Cluster
 from actorflow.actors.store.memory import MemoryStore
+from actorflow.actors.store.redis import RedisStore
+from actorflow.actors.store.redis.post import RedisPost
 from actorflow.actors.store.sqlite import Durability, SqliteStore
 from actorflow.workflow.engine import WorkflowEngine
-from bench.floor import Floor, RecordingStore, floor_of
+from bench.floor import RecordingStore
+from bench.ownership import settled
 from bench.workflows import app
 
 if TYPE_CHECKING:
@@ -22,9 +25,11 @@ if TYPE_CHECKING:
 
     from actorflow.actors import Limits
     from actorflow.actors.ports import PartitionStore
+    from bench.ops import Op
+    from bench.redis_server import RedisServer
 
-Op: TypeAlias = Callable[[WorkflowEngine], Awaitable[object]]
-"""One operation of one client."""
+PARTITIONS = 64
+"""Partitions of a cluster unless it is founded with others; the server's default."""
 
 WARM_UP_OPS = 50
 """Operations of each run that are not measured, at least one a client."""
@@ -34,12 +39,16 @@ WARM_UP_OPS = 50
 class Case:
     """One run. `scale` shrinks the sizes that scenarios name (10,000 timers), for tests.
 
-    `default_gc` keeps Python's settings of the garbage collector instead of the server's.
+    `default_gc` keeps Python's settings of the garbage collector instead of the server's. On Redis
+    an engine is a host of a cluster, as under `actorflow serve`, also when it is the only one.
     """
 
     directory: Path
     store: str = "sqlite"
     durability: Durability = "local"
+    redis: RedisServer | None = None
+    partitions: int = PARTITIONS
+    processes: int = 1
     clients: int = 1
     seconds: float = 3.0
     count: int | None = None
@@ -51,7 +60,26 @@ class Case:
         """Return a fresh store that is not open."""
         if self.store == "memory":
             return MemoryStore()
+        if self.store == "redis":
+            return RedisStore(
+                self.server.url(name), partition_count=self.partitions, durability=self.durability
+            )
         return SqliteStore(self.directory / f"{name}.db", durability=self.durability)
+
+    @property
+    def partition_count(self) -> int:
+        """Partitions of the case's stores."""
+        return self.partitions if self.store == "redis" else 1
+
+    @property
+    def server(self) -> RedisServer:
+        """The Redis of this case."""
+        assert self.redis is not None, "only cases on Redis have a server"
+        return self.redis
+
+    def server_cpu_s(self) -> float:
+        """Return the processor time of the store's own process; 0 where it has none."""
+        return self.redis.cpu_s() if self.redis is not None else 0.0
 
     def sized(self, full: int) -> int:
         """Return a size of the scenario, scaled."""
@@ -97,12 +125,31 @@ def quantile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
+def cluster_of(store: PartitionStore) -> Cluster | None:
+    """Return what makes an engine on this store one host of many; None for stores of one host."""
+    inner = store.inner if isinstance(store, RecordingStore) else store
+    if not isinstance(inner, RedisStore):
+        return None
+    post = RedisPost(inner)
+    return Cluster(post, post)
+
+
 @asynccontextmanager
 async def engine_on(
-    store: PartitionStore, *, actor_limits: Limits | None = None
+    case: Case, store: PartitionStore, *, actor_limits: Limits | None = None
 ) -> AsyncIterator[WorkflowEngine]:
-    """Run an engine with the workflows of `bench.workflows`."""
-    async with WorkflowEngine(store, app, actor_limits=actor_limits) as engine:
+    """Run an engine with the workflows of `bench.workflows`, as owner of all partitions."""
+    engine = WorkflowEngine(
+        store,
+        app,
+        actor_limits=actor_limits,
+        partition_count=case.partition_count,
+        cluster=cluster_of(store),
+    )
+    async with engine:
+        inner = store.inner if isinstance(store, RecordingStore) else store
+        if isinstance(inner, RedisStore):
+            await settled(case.server.port, inner.partitions, {engine.actors.host_id})
         yield engine
 
 
@@ -164,56 +211,3 @@ async def warm_up(engine: WorkflowEngine, op: Op, case: Case) -> None:
     rounds = max(1, min(WARM_UP_OPS, case.count or WARM_UP_OPS) // case.clients)
     for _ in range(rounds):
         await asyncio.gather(*(op(engine) for _ in range(case.clients)))
-
-
-async def throughput(scenario: str, op: Op, case: Case, targets: tuple[Target, ...]) -> Row:
-    """Measure an operation in a closed loop, then give its batches to the bare store.
-
-    Finished instances pile up. Processor time is that of the whole process, clients included.
-    """
-    store = RecordingStore(case.new_store("run"))
-    async with engine_on(store) as engine:
-        await warm_up(engine, op, case)
-        span = Span(engine, store)
-        spent_s = await closed_loop(engine, op, case)
-        span.stop()
-    floor = await floor_of(
-        store.commits()[: span.end_commit],
-        case.new_store("floor"),
-        turns=span.turns,
-        skip=span.first_commit,
-    )
-    row = Row(scenario=scenario, clients=case.clients, targets=targets)
-    row.figures = throughput_figures(spent_s, span, floor)
-    row.floor = floor_figures(floor, row.figures)
-    return row
-
-
-def throughput_figures(spent_s: list[float], span: Span, floor: Floor) -> dict[str, float]:
-    """Return what a closed loop showed."""
-    ops = len(spent_s)
-    cpu_us_per_turn = span.cpu_s / span.turns * 1e6
-    return {
-        "ops": ops,
-        "per_s": round(ops / span.wall_s, 1),
-        "p50_ms": round(quantile(spent_s, 0.5) * 1e3, 3),
-        "p99_ms": round(quantile(spent_s, 0.99) * 1e3, 3),
-        "cpu_us_per_op": round(span.cpu_s / ops * 1e6, 1),
-        "turns_per_op": round(span.turns / ops, 2),
-        "commits_per_op": round(span.commits / ops, 3),
-        "turns_per_commit": round(span.turns / span.commits, 2),
-        "turns_per_s": round(span.turns / span.wall_s, 1),
-        "cpu_us_per_turn": round(cpu_us_per_turn, 1),
-        "engine_us_per_turn": round(cpu_us_per_turn - floor.cpu_us_per_turn, 1),
-        "share_of_floor": round(span.turns / span.wall_s / floor.turns_per_s, 3),
-    }
-
-
-def floor_figures(floor: Floor, figures: dict[str, float]) -> dict[str, float]:
-    """Return what the bare store did with the same batches."""
-    return {
-        "turns_per_s": floor.turns_per_s,
-        "cpu_us_per_turn": floor.cpu_us_per_turn,
-        "commit_p50_ms": floor.commit_p50_ms,
-        "op_ms": round(floor.commit_p50_ms * max(1.0, figures["commits_per_op"]), 3),
-    }

@@ -6,6 +6,7 @@ kind and says how many turns a second the store alone does. What an engine adds 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -42,104 +43,112 @@ class Floor:
     cpu_us_per_turn: float
     commit_p50_ms: float
     commit_p99_ms: float
+    server_us_per_turn: float = 0.0
 
 
 class RecordingStore:
     """A `PartitionStore` that passes everything on and keeps the commits that were applied.
 
     They are kept as bytes, so that the run's garbage collector has no more to look at. `spent_s` is
-    the processor time of keeping them: subtract it. `on_commit` is called after each.
+    the processor time of keeping them: subtract it. `on_commit` is called after each. `inner` is
+    the store behind.
     """
 
     def __init__(
         self, inner: PartitionStore, *, on_commit: Callable[[Commit], None] | None = None
     ) -> None:
-        self._inner = inner
+        self.inner = inner
         self._on_commit = on_commit
         self.records: list[bytes] = []
         self.spent_s = 0.0
 
     def commits(self) -> list[Commit]:
         """Return what was recorded, in order."""
-        return [_decode(record) for record in self.records]
+        return decoded(self.records)
 
     async def open(self) -> None:
         """Open the store behind."""
-        await self._inner.open()
+        await self.inner.open()
 
     async def close(self) -> None:
         """Close the store behind."""
-        await self._inner.close()
+        await self.inner.close()
 
     async def acquire(self, partition: int, token: str, *, ttl_ms: int) -> Acquired | Held:
         """Pass on."""
-        return await self._inner.acquire(partition, token, ttl_ms=ttl_ms)
+        return await self.inner.acquire(partition, token, ttl_ms=ttl_ms)
 
     async def renew(self, lease: Lease, *, ttl_ms: int) -> bool:
         """Pass on."""
-        return await self._inner.renew(lease, ttl_ms=ttl_ms)
+        return await self.inner.renew(lease, ttl_ms=ttl_ms)
 
     async def release(self, lease: Lease) -> None:
         """Pass on."""
-        await self._inner.release(lease)
+        await self.inner.release(lease)
 
     async def commit(self, commit: Commit) -> CommitResult:
         """Pass on, and keep what was applied."""
-        result = await self._inner.commit(commit)
+        result = await self.inner.commit(commit)
         if result is CommitResult.OK:
-            begun_s = time.perf_counter()
+            begun_s = time.thread_time()
             self.records.append(_encode(commit))
             if self._on_commit is not None:
                 self._on_commit(commit)
-            self.spent_s += time.perf_counter() - begun_s
+            self.spent_s += time.thread_time() - begun_s
         return result
 
     async def recover(self, partition: int, *, horizon_ms: int) -> Recovery:
         """Pass on."""
-        return await self._inner.recover(partition, horizon_ms=horizon_ms)
+        return await self.inner.recover(partition, horizon_ms=horizon_ms)
 
     async def due(
         self, partition: int, *, from_ms: int, until_ms: int, limit: int
     ) -> Sequence[DueReminder]:
         """Pass on."""
-        return await self._inner.due(partition, from_ms=from_ms, until_ms=until_ms, limit=limit)
+        return await self.inner.due(partition, from_ms=from_ms, until_ms=until_ms, limit=limit)
 
     async def load(
         self, partition: int, actors: Sequence[ActorId], *, with_log: bool
     ) -> list[ActorRecord | None]:
         """Pass on."""
-        return await self._inner.load(partition, actors, with_log=with_log)
+        return await self.inner.load(partition, actors, with_log=with_log)
 
     async def find(self, query: Query) -> list[ActorRecord]:
         """Pass on."""
-        return await self._inner.find(query)
+        return await self.inner.find(query)
+
+
+def decoded(records: Sequence[bytes]) -> list[Commit]:
+    """Return recorded commits."""
+    return [_decode(record) for record in records]
 
 
 async def floor_of(
-    commits: Sequence[Commit], store: PartitionStore, *, turns: int, skip: int = 0
+    commits: Sequence[Commit],
+    store: PartitionStore,
+    *,
+    turns: int,
+    skip: int = 0,
+    server_cpu_s: Callable[[], float] = float,
 ) -> Floor:
-    """Apply commits to a fresh store and measure.
+    """Apply commits to a fresh store and measure: partitions at once, each one's own in order.
 
     Args:
-        commits: all commits of one run from an empty store on, in order.
+        commits: all commits of one run from an empty store on, in order for each partition.
         store: empty and not open; of the run's kind, on the run's disk. It is closed again.
         turns: finished turns in `commits[skip:]`.
         skip: how many of the first commits prepare the store and are not measured.
+        server_cpu_s: processor time of the store's own process so far, where it has one.
     """
     await store.open()
     try:
-        acquired = await store.acquire(0, "floor", ttl_ms=60_000)
-        assert isinstance(acquired, Acquired)
-        fresh = [_moved(commit, acquired, n) for n, commit in enumerate(commits)]
-        for commit in fresh[:skip]:
-            await _apply(store, commit)
+        prepared, measured = await _for_new_owner(store, commits, skip)
         spent_s: list[float] = []
-        wall_s, cpu_s = time.perf_counter(), time.process_time()
-        for commit in fresh[skip:]:
-            begun_s = time.perf_counter()
-            await _apply(store, commit)
-            spent_s.append(time.perf_counter() - begun_s)
+        await asyncio.gather(*(_apply(store, chain, []) for chain in prepared))
+        wall_s, cpu_s, server_s = time.perf_counter(), time.process_time(), server_cpu_s()
+        await asyncio.gather(*(_apply(store, chain, spent_s) for chain in measured))
         wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
+        server_s = server_cpu_s() - server_s
     finally:
         await store.close()
     spent_s.sort()
@@ -150,23 +159,34 @@ async def floor_of(
         cpu_us_per_turn=round(cpu_s / turns * 1e6, 1),
         commit_p50_ms=round(spent_s[len(spent_s) // 2] * 1e3, 3),
         commit_p99_ms=round(spent_s[len(spent_s) * 99 // 100] * 1e3, 3),
+        server_us_per_turn=round(server_s / turns * 1e6, 1),
     )
 
 
-def _moved(commit: Commit, acquired: Acquired, n: int) -> Commit:
-    """Return the commit as the floor's owner would send it."""
-    return Commit(
-        acquired.lease,
-        acquired.seq + n,
-        acquired.seq + n + 1,
-        commit.commit_id,
-        commit.actors,
-        commit.put_messages,
-        commit.delete_messages,
-        commit.park_messages,
-    )
+async def _for_new_owner(
+    store: PartitionStore, commits: Sequence[Commit], skip: int
+) -> tuple[list[list[Commit]], list[list[Commit]]]:
+    """Acquire every partition; return its commits as its new owner sends them: what prepares, and
+    what is measured."""
+    prepared: dict[int, list[Commit]] = {}
+    measured: dict[int, list[Commit]] = {}
+    next_seq: dict[int, tuple[Lease, int]] = {}
+    for n, commit in enumerate(commits):
+        partition = commit.lease.partition
+        if partition not in next_seq:
+            acquired = await store.acquire(partition, "floor", ttl_ms=60_000)
+            assert isinstance(acquired, Acquired)
+            next_seq[partition] = acquired.lease, acquired.seq
+        lease, seq = next_seq[partition]
+        next_seq[partition] = lease, seq + 1
+        chain = (prepared if n < skip else measured).setdefault(partition, [])
+        chain.append(commit._replace(lease=lease, prev_seq=seq, seq=seq + 1))
+    return list(prepared.values()), list(measured.values())
 
 
-async def _apply(store: PartitionStore, commit: Commit) -> None:
-    result = await store.commit(commit)
-    assert result is CommitResult.OK, f"{result} for commit {commit.seq}"
+async def _apply(store: PartitionStore, chain: Sequence[Commit], spent_s: list[float]) -> None:
+    for commit in chain:
+        begun_s = time.perf_counter()
+        result = await store.commit(commit)
+        spent_s.append(time.perf_counter() - begun_s)
+        assert result is CommitResult.OK, f"{result} for commit {commit.seq}"

@@ -15,22 +15,44 @@ LOOPS = (
     ("p50_ms", "p50 ms"),
     ("p99_ms", "p99 ms"),
     ("cpu_us_per_op", "CPU µs"),
+    ("server_us_per_op", "Redis µs"),
     ("turns_per_commit", "turns/commit"),
     ("turns_per_s", "turns/s"),
     ("engine_us_per_turn", "engine µs/turn"),
 )
-FLOORS = (("turns_per_s", "turns/s"), ("per_s", "/s"), ("cpu_us_per_turn", "µs/turn"))
+FLOORS = (
+    ("turns_per_s", "turns/s"),
+    ("per_s", "/s"),
+    ("cpu_us_per_turn", "µs/turn"),
+    ("server_us_per_op", "Redis µs"),
+)
 
 
 def best(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return one line a case, in the order of first appearance."""
     found: dict[tuple[object, ...], dict[str, Any]] = {}
     for line in lines:
-        case = (line["scenario"], line["store"], line.get("durability"), line["clients"])
+        case = (line["scenario"], *_kind(line), line["clients"])
         old = found.get(case)
         if old is None or line["figures"].get("per_s", 1) >= old["figures"].get("per_s", 0):
             found[case] = line
     return list(found.values())
+
+
+def _kind(line: dict[str, Any]) -> tuple[str, str, int, int]:
+    """Return what stands in one table: store, durability, hosts, partitions."""
+    return (
+        line["store"],
+        line.get("durability", ""),
+        line.get("processes", 1),
+        line.get("partitions", 1),
+    )
+
+
+def _hosts(kind: tuple[str, str, int, int]) -> str:
+    if kind[0] != "redis":
+        return ""
+    return f", {kind[2]} host{'s' * (kind[2] > 1)}, {kind[3]} partitions"
 
 
 def loops(lines: list[dict[str, Any]]) -> list[str]:
@@ -80,9 +102,9 @@ def main() -> None:
     parser.add_argument("file", type=Path, nargs="+")
     texts = [text for file in parser.parse_args().file for text in file.read_text().splitlines()]
     lines = best([json.loads(text) for text in texts])
-    for kind in sorted({(line["store"], line.get("durability", "")) for line in lines}):
-        same = [line for line in lines if (line["store"], line.get("durability", "")) == kind]
-        print(f"### Store {kind[0]}, durability {kind[1] or 'none'}\n")
+    for kind in sorted({_kind(line) for line in lines}):
+        same = [line for line in lines if _kind(line) == kind]
+        print(f"### Store {kind[0]}, durability {kind[1] or 'none'}{_hosts(kind)}\n")
         print("\n".join(loops([line for line in same if "per_s" in line["figures"]])) + "\n")
         rest = [line for line in same if "per_s" not in line["figures"]]
         if rest:

@@ -17,6 +17,7 @@ LOOP_COLUMNS = (
     ("p50_ms", "p50 ms"),
     ("p99_ms", "p99 ms"),
     ("cpu_us_per_op", "CPU µs"),
+    ("server_us_per_op", "Redis µs"),
     ("turns_per_commit", "turns\n/commit"),
     ("turns_per_s", "turns/s"),
     ("cpu_us_per_turn", "CPU µs\n/turn"),
@@ -29,6 +30,7 @@ FLOOR_COLUMNS = (
     ("turns_per_s", "turns/s"),
     ("per_s", "/s"),
     ("cpu_us_per_turn", "CPU µs\n/turn"),
+    ("server_us_per_op", "Redis µs"),
     ("op_ms", "op ms"),
 )
 """The same of the floor: bare store, or bare HTTP server."""

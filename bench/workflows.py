@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from actorflow.workflow import ActivityContext, Registry, WorkflowContext
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 app = Registry()
 
 lateness_s: list[float] = []
 """How late each `sleeper` of this process went on after its timer was due."""
+
+stamps_s: list[float] = []
+"""When each `stamp` of this process ran."""
+
+_ticks: list[int] = []
+
+
+def write_ticks_to(file: Path) -> None:
+    """Let the activity `tick` of this process write to a file, which survives the process."""
+    _ticks[:] = [os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)]
+
+
+@app.activity
+async def tick(ctx: ActivityContext, _: None) -> None:
+    """Note that the instance moves on."""
+    os.write(_ticks[0], f"{ctx.instance_id} {time.time()}\n".encode())
+
+
+@app.activity
+async def stamp(_: ActivityContext, __: None) -> None:
+    """Note the time."""
+    stamps_s.append(time.perf_counter())
 
 
 @app.activity
@@ -67,3 +94,19 @@ async def long_chain(ctx: WorkflowContext, length: int) -> None:
     for _ in range(length):
         await ctx.call_activity(say, input="again")
     await ctx.wait_for_external_event("never")
+
+
+@app.workflow
+async def steps(ctx: WorkflowContext, count: int) -> None:
+    """Durable steps one after another."""
+    for _ in range(count):
+        await ctx.call_activity(stamp)
+
+
+@app.workflow
+async def ticker(ctx: WorkflowContext, rounds: list[float]) -> None:
+    """Move on once a period: `[rounds, period_s]`."""
+    count, period_s = rounds
+    for _ in range(int(count)):
+        await ctx.create_timer(period_s)
+        await ctx.call_activity(tick)

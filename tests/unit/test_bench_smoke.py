@@ -1,17 +1,26 @@
 """Every benchmark scenario runs, tiny, so that none rots. No figure is judged here."""
 
 import asyncio
+import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from bench import machine
+from bench.__main__ import main
 from bench.case import Case, Row, Target
+from bench.redis_server import is_there
 from bench.runs import SCENARIOS, run_case
 from bench.table import print_tables
 
-IN_PROCESS = [name for name in SCENARIOS if not name.startswith("http-")]
 OVER_HTTP = [name for name in SCENARIOS if name.startswith("http-")]
+HOSTS = [name for name, one in SCENARIOS.items() if one.stores == ("redis",)]
+IN_PROCESS = [name for name in SCENARIOS if name not in (*OVER_HTTP, *HOSTS)]
+
+needs_redis = pytest.mark.skipif(
+    not (is_there() or os.environ.get("CI")), reason="redis-server is not installed"
+)
 
 
 def tiny(directory: Path, **values: object) -> Case:
@@ -51,6 +60,63 @@ def test_scenario_over_http_gives_figures_and_a_floor(name: str, tmp_path: Path)
 
     assert row.figures["ops"] > 0
     assert row.floor["per_s"] > 0
+
+
+@pytest.mark.e2e
+@needs_redis
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_closed_loop_on_redis_counts_what_all_hosts_did(processes: int, tmp_path: Path) -> None:
+    case = tiny(tmp_path, store="redis", partitions=4, count=6, processes=processes)
+
+    row, _ = run_case("chain-5", case)
+
+    assert row.figures["ops"] == 6
+    assert row.figures["turns_per_op"] == 6
+    assert {"turns_per_s", "server_us_per_op"} <= set(row.floor)
+
+
+@pytest.mark.e2e
+@needs_redis
+@pytest.mark.parametrize("name", HOSTS)
+def test_scenario_of_hosts_gives_figures_and_a_floor(name: str, tmp_path: Path) -> None:
+    case = tiny(tmp_path, store="redis", partitions=4, processes=2)
+
+    row, _ = run_case(name, case)
+
+    assert {target.figure for target in row.targets} <= set(row.figures)
+    assert row.floor
+    assert all(value >= 0 for figure, value in row.figures.items() if "more_" not in figure)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["chain-6"],  # no such scenario
+        ["host-crash"],  # not on SQLite
+        ["chain-5", "--processes", "2"],  # neither
+    ],
+)
+def test_what_cannot_run_is_refused_with_a_reason(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench", *arguments])
+
+    with pytest.raises(SystemExit):
+        main()
+
+    assert arguments[-2 if len(arguments) > 1 else 0] in capsys.readouterr().err
+
+
+def test_help_lists_each_scenario_with_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench", "--help"])
+
+    with pytest.raises(SystemExit):
+        main()
+
+    shown = capsys.readouterr().out
+    assert all(f"{name} " in shown and one.says in shown for name, one in SCENARIOS.items())
 
 
 def test_a_missed_target_is_named() -> None:
