@@ -46,6 +46,9 @@ class Settings:
     app_id: str = "default"
     http_port: int = 3500
     listen_addresses: tuple[str, ...] = ("127.0.0.1",)
+    grpc: Literal["auto", "on", "off"] = "auto"
+    grpc_port: int = 50_001
+    grpc_addresses: tuple[str, ...] = ()
     store: StoreUrl = DEFAULT_STORE
     durability: Literal["memory", "local", "fsync", "replicated", "both"] = "local"
     partitions: int | None = None
@@ -70,8 +73,13 @@ class Settings:
 
     @property
     def is_loopback_only(self) -> bool:
-        """True when nothing outside this machine can reach the server."""
+        """True when nothing outside this machine can reach the HTTP API."""
         return all(_is_loopback(address) for address in self.listen_addresses)
+
+    @property
+    def grpc_hosts(self) -> tuple[str, ...]:
+        """The addresses for gRPC, without the port."""
+        return self.grpc_addresses or self.listen_addresses
 
     @property
     def durability_level(self) -> str:
@@ -113,6 +121,7 @@ def load_settings(
         sources[option.name] = source
         if text is not None:
             values[option.field] = _parsed(option, text, source)
+    _settle_grpc(values, sources)
     settings = Settings(**values)  # type: ignore[arg-type]  # each option's parser gives its field's type
     _check_bind(settings, sources)
     _check_store(settings, sources)
@@ -203,12 +212,28 @@ def _toml_text(path: Path, key: str, value: object) -> str:
     )
 
 
+def _settle_grpc(values: dict[str, object], sources: dict[str, str]) -> None:
+    """Who names a port or an address for gRPC wants it; who takes any port for HTTP does so for
+    gRPC as well, and several servers run side by side."""
+    is_named = any(sources[name] != "default" for name in ("grpc-port", "grpc-address"))
+    if is_named and sources["grpc"] == "default":
+        values["grpc"] = "on"
+    if sources["grpc-port"] == "default" and values.get("http_port") == 0:
+        values["grpc_port"] = 0
+
+
 def _check_bind(settings: Settings, sources: Mapping[str, str]) -> None:
-    if settings.is_loopback_only or settings.api_tokens or settings.insecure:
+    if settings.api_tokens or settings.insecure:
         return
+    name = "listen-addresses"
+    if settings.is_loopback_only:
+        if settings.grpc == "off" or all(map(_is_loopback, settings.grpc_hosts)):
+            return
+        name = "grpc-address"
+    addresses = settings.grpc_hosts if name == "grpc-address" else settings.listen_addresses
     raise ConfigError(
-        f"listen-addresses ({sources['listen-addresses']}) is "
-        f"{','.join(settings.listen_addresses)!r}, which other machines can reach, and no API "
+        f"{name} ({sources[name]}) is "
+        f"{','.join(addresses)!r}, which other machines can reach, and no API "
         "token is set; set ACTORFLOW_API_TOKEN or --api-token-file, listen on 127.0.0.1, or say "
         "--insecure"
     )

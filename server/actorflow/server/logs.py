@@ -71,7 +71,8 @@ def configure_logs(
     root.setLevel(level)
     # asyncio at debug would log every poll; the access log is a choice of its own.
     logging.getLogger("asyncio").setLevel(max(logging.INFO, root.level))
-    logging.getLogger("aiohttp.access").setLevel("INFO" if settings.access_log else "CRITICAL")
+    for name in ("aiohttp.access", "actorflow.server.grpc.access"):
+        logging.getLogger(name).setLevel("INFO" if settings.access_log else "CRITICAL")
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

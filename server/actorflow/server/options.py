@@ -152,6 +152,10 @@ def _parse_switch(text: str) -> bool:
     return known[text.lower()]
 
 
+def _parse_grpc(text: str) -> str:
+    return "on" if _parse_switch(text) else "off"
+
+
 def _parse_app_id(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text):
         raise ValueError("1 to 64 letters, digits, dashes and underscores")
@@ -239,6 +243,31 @@ OPTIONS: tuple[Option, ...] = (
         metavar="ADDRESSES",
         flag_aliases=("--dapr-listen-addresses",),
         help="Comma-separated addresses to listen on. Other than loopback needs an API token.",
+    ),
+    Option(
+        name="grpc",
+        field="grpc",
+        parse=_parse_grpc,
+        is_switch=True,
+        help="Serve gRPC, for Dapr's SDKs. Default: where the extra is installed "
+        "(pip install 'actorflow[grpc]').",
+    ),
+    Option(
+        name="grpc-port",
+        field="grpc_port",
+        parse=_parse_port,
+        metavar="PORT",
+        flag_aliases=("--dapr-grpc-port",),
+        env_aliases=("DAPR_GRPC_PORT",),
+        help="Port of the gRPC API; 0, or no word on it beside --http-port 0, takes any free port "
+        "and prints it.",
+    ),
+    Option(
+        name="grpc-address",
+        field="grpc_addresses",
+        parse=_parse_addresses,
+        metavar="ADDRESSES",
+        help="Comma-separated addresses for gRPC. Default: those of --listen-addresses.",
     ),
     Option(
         name="store",

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import click
 import structlog
@@ -25,6 +25,9 @@ from actorflow.actors.collector import calm_collector
 from actorflow.actors.errors import ActorflowError
 from actorflow.server.app import HttpServer, urls_of
 from actorflow.server.config import Settings
+from actorflow.server.grpc_address import addresses_of
+from actorflow.server.grpc_door import Door, open_door, settle
+from actorflow.server.grpc_door import port_error as grpc_port_error
 from actorflow.server.host_info import own_info
 from actorflow.server.loader import AppLoadError, load_app
 from actorflow.server.logs import configure_logs
@@ -35,6 +38,7 @@ from actorflow.server.processes import (
     Order,
     Supervisor,
     read_order,
+    reserve_port,
     say_failed,
     say_ready,
     stop_with_parent,
@@ -58,11 +62,12 @@ def run(settings: Settings) -> int:
         StartUpError: it could not start; nothing is left open.
     """
     configure_logs(settings)
+    door = settle(settings)
     if settings.processes > 1:
-        return _run_processes(settings)
+        return _run_processes(door)
     registry = _load(settings.app)
     with asyncio.Runner(loop_factory=_loop_factory(settings)) as runner:
-        runner.run(_serve(settings, registry))
+        runner.run(_serve(door, registry))
     return 0
 
 
@@ -74,20 +79,22 @@ def run_child() -> int:
     try:
         registry = _load(settings.app)
         with asyncio.Runner(loop_factory=_loop_factory(settings)) as runner:
-            runner.run(_serve(settings, registry, order))
+            runner.run(_serve(Door(settings), registry, order))
     except StartUpError as err:
         say_failed(order, Failure(str(err), err.mend))
         return 1
     return 0
 
 
-def _run_processes(settings: Settings) -> int:
+def _run_processes(door: Door) -> int:
     with contextlib.ExitStack() as stack:
+        settings = _with_grpc_port(door.settings, stack)
 
         def on_ready(port: int) -> None:
-            urls = urls_of(settings.listen_addresses, port)
-            stack.enter_context(_ready_file(settings.ready_file, urls))
-            _announce(settings, None, urls)
+            grpc = addresses_of(settings, settings.grpc_port) if settings.grpc == "on" else []
+            places = Places(urls_of(settings.listen_addresses, port), grpc, door.remark)
+            stack.enter_context(_ready_file(settings.ready_file, places))
+            _announce(settings, None, places)
 
         supervisor = Supervisor(
             settings, on_ready=on_ready, on_stop=lambda reason: _say_drain(settings, reason)
@@ -105,7 +112,20 @@ def _run_processes(settings: Settings) -> int:
     return code
 
 
-async def _serve(settings: Settings, registry: Registry | None, order: Order | None = None) -> None:
+def _with_grpc_port(settings: Settings, stack: contextlib.ExitStack) -> Settings:
+    """Keep the port that the children share for gRPC until the stack is closed."""
+    if settings.grpc != "on":
+        return settings
+    try:
+        port = reserve_port(settings.grpc_hosts, settings.grpc_port)
+    except OSError as err:
+        raise grpc_port_error(err, settings) from err
+    stack.callback(port.close)
+    return replace(settings, grpc_port=port.number)
+
+
+async def _serve(door: Door, registry: Registry | None, order: Order | None = None) -> None:
+    settings = door.settings
     stop = Stop(settings.graceful_shutdown_s, forced_code=1 if order is None else FORCED_CODE)
     stop.listen()
     if order is not None:
@@ -118,11 +138,15 @@ async def _serve(settings: Settings, registry: Registry | None, order: Order | N
             raise _port_error(err, settings) from err
         calm_collector()
         try:
-            if order is not None:
-                say_ready(order)
-                await stop.wait()
-            else:
-                await _wait_as_the_only_one(settings, registry, server, stop)
+            async with open_door(
+                engine, settings, server, request_shutdown=stop.request, left_s=stop.left_s
+            ) as grpc:
+                if order is not None:
+                    say_ready(order)
+                    await stop.wait()
+                else:
+                    places = Places(server.urls, grpc, door.remark)
+                    await _wait_as_the_only_one(settings, registry, places, stop)
         finally:
             await server.shut_down(drain_s=stop.left_s())
     if order is None:
@@ -131,10 +155,10 @@ async def _serve(settings: Settings, registry: Registry | None, order: Order | N
 
 
 async def _wait_as_the_only_one(
-    settings: Settings, registry: Registry | None, server: HttpServer, stop: "Stop"
+    settings: Settings, registry: Registry | None, places: "Places", stop: "Stop"
 ) -> None:
-    with _ready_file(settings.ready_file, server.urls):
-        _announce(settings, registry, server.urls)
+    with _ready_file(settings.ready_file, places):
+        _announce(settings, registry, places)
         reason = await stop.wait()
         _say_drain(settings, reason)
 
@@ -271,12 +295,21 @@ def _port_error(err: OSError, settings: Settings) -> StartUpError:
     )
 
 
-def _announce(settings: Settings, registry: Registry | None, urls: list[str]) -> None:
+class Places(NamedTuple):
+    """Where the server listens. `remark` says why it does not listen for gRPC."""
+
+    urls: list[str]
+    grpc: list[str]
+    remark: str = ""
+
+
+def _announce(settings: Settings, registry: Registry | None, places: Places) -> None:
     level = settings.durability_level
     if settings.log_format == "json":
         log.info(
             "listening",
-            urls=urls,
+            urls=places.urls,
+            grpc=places.grpc,
             pid=os.getpid(),
             version=_version(),
             store=str(settings.store),
@@ -286,14 +319,21 @@ def _announce(settings: Settings, registry: Registry | None, urls: list[str]) ->
             workflows=sorted(registry.workflow_names()) if registry else [],
             activities=sorted(registry.activity_names()) if registry else [],
         )
+        if places.remark:
+            log.info("no gRPC", reason=places.remark)
         return
+    listens = ", ".join(places.urls)
+    if places.grpc:
+        listens += f" and for gRPC on {', '.join(places.grpc)}"
     lines = [
-        f"actorflow {_version()} listens on {', '.join(urls)}. Ctrl-C stops it.",
+        f"actorflow {_version()} listens on {listens}. Ctrl-C stops it.",
         f"Store: {settings.store}, durability {level}: survives {SURVIVES[level]}.",
         _registered(registry)
         if settings.processes == 1
         else f"{settings.processes} processes share the port.",
     ]
+    if places.remark:
+        lines.append(f"{places.remark[:1].upper()}{places.remark[1:]}.")
     if settings.insecure and not settings.api_tokens and not settings.is_loopback_only:
         lines.append("INSECURE: whoever reaches this port can start, read and delete everything.")
     click.echo("\n".join(lines), err=True)
@@ -324,11 +364,11 @@ def _say(settings: Settings, text: str, event: str) -> None:
 
 
 @contextlib.contextmanager
-def _ready_file(path: Path | None, urls: list[str]) -> Iterator[None]:
+def _ready_file(path: Path | None, places: Places) -> Iterator[None]:
     if path is None:
         yield
         return
-    record = json.dumps({"pid": os.getpid(), "urls": urls})
+    record = json.dumps({"pid": os.getpid(), "urls": places.urls, "grpc": places.grpc})
     draft = path.with_name(path.name + ".part")
     try:
         draft.write_text(record)

@@ -40,9 +40,13 @@ _DESCRIPTOR = re.compile(r"AddSerializedFile\((b'(?:[^'\\]|\\.)*')\)")
 
 
 class GrpcMissingError(UsageError):
-    """The extra `grpc` is not installed, or something of another version is. Says how to mend."""
+    """The extra `grpc` is not installed, or something of another version is. `mend` is the fix."""
 
     code = "GRPC_MISSING"
+
+    def __init__(self, cause: str, mend: str = EXTRA) -> None:
+        super().__init__(f"gRPC cannot be served: {cause}")
+        self.mend = mend
 
 
 class Stubs:
@@ -70,6 +74,20 @@ class Stubs:
         return self._pool.FindServiceByName(name)
 
 
+def check() -> None:
+    """Look whether what is needed is installed, without importing it.
+
+    Raises:
+        GrpcMissingError: it is not, or not in a version that fits.
+    """
+    for name in ("grpcio", "protobuf", "googleapis-common-protos"):
+        try:
+            importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            raise GrpcMissingError(f"the package {name} is not installed", EXTRA) from None
+    _dapr()
+
+
 @functools.cache
 def load() -> Stubs:
     """Return the stubs; they are read once.
@@ -77,6 +95,7 @@ def load() -> Stubs:
     Raises:
         GrpcMissingError: the extra is not installed, or the installed `dapr` is none that we know.
     """
+    check()
     # The core writes lines of its own to stderr, past our log; it is told before its import.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
@@ -84,9 +103,7 @@ def load() -> Stubs:
 
         return Stubs([*_well_known(), *_of_dapr(), _health()])
     except ImportError as err:
-        raise GrpcMissingError(
-            f"gRPC needs packages that are not installed ({err}): {EXTRA}"
-        ) from err
+        raise GrpcMissingError(f"a package is broken: {err}") from err
 
 
 def _well_known() -> list[bytes]:
@@ -99,19 +116,22 @@ def _well_known() -> list[bytes]:
     return [module.DESCRIPTOR.serialized_pb for module in (empty_pb2, timestamp_pb2, wrappers_pb2)]
 
 
-def _of_dapr() -> list[bytes]:
+def _dapr() -> importlib.metadata.Distribution:
     try:
         dapr = importlib.metadata.distribution("dapr")
-    except importlib.metadata.PackageNotFoundError as err:
-        raise GrpcMissingError(
-            f"gRPC needs the package dapr for its messages, which is not installed: {EXTRA}"
-        ) from err
+    except importlib.metadata.PackageNotFoundError:
+        raise GrpcMissingError("the package dapr, which has its messages, is missing") from None
     wanted = ".".join(map(str, DAPR_VERSIONS))
     if dapr.version.split(".")[:2] != wanted.split("."):
         raise GrpcMissingError(
-            f"gRPC needs dapr {wanted}, and {dapr.version} is installed: {EXTRA} (in an "
-            "environment of its own if another program needs the other one)"
+            f"it needs dapr {wanted}, and {dapr.version} is installed",
+            f"{EXTRA}, in an environment of its own if another program needs the other version",
         )
+    return dapr
+
+
+def _of_dapr() -> list[bytes]:
+    dapr = _dapr()
     found = []
     for name in _FILES:
         try:
@@ -127,8 +147,8 @@ def _of_dapr() -> list[bytes]:
 
 def _unfit(version: str, name: str, problem: str) -> GrpcMissingError:
     return GrpcMissingError(
-        f"the installed dapr {version} is not as expected: {name} {problem}; install it again with "
-        f"{EXTRA}"
+        f"the installed dapr {version} is not as expected: {name} {problem}",
+        f"pip install --force-reinstall 'dapr=={version}', or {EXTRA}",
     )
 
 

@@ -1,0 +1,251 @@
+"""The way of every call: token, message, handler, and any error as a status.
+
+A call that is not decodable, not allowed or not known ends here. The handlers see messages and
+raise errors of the engine; what they do not expect ends as INTERNAL, with a line in the log and
+without a stack in the answer.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, NamedTuple
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from actorflow.actors.errors import (
+    ActorflowError,
+    ContentionError,
+    UnavailableError,
+    UsageError,
+)
+from actorflow.server.config import Settings
+from actorflow.server.errors import WireError
+from actorflow.server.grpc import messages as pb
+from actorflow.server.grpc.status import (
+    Code,
+    RpcError,
+    closed,
+    invalid,
+    of_engine_error,
+    of_wire_error,
+    unauthenticated,
+)
+from actorflow.server.http.call import Bodies
+from actorflow.server.http.guards import TokenGuard, bearer_token
+from actorflow.server.http.waits import InterruptedWaitError
+from actorflow.server.metrics import Metrics
+
+TOKEN_KEY = "dapr-api-token"  # noqa: S105 -- the name, not the token
+MARGIN_BYTES = 64 * 1_024
+"""Room in a message for what surrounds a payload of the largest size."""
+
+_log = logging.getLogger(__name__)
+access_log = logging.getLogger("actorflow.server.grpc.access")
+"""A line for every call, if the settings want it."""
+
+
+class Rpc(NamedTuple):
+    """One method of a service.
+
+    handle: takes the request and the call; returns the answer, or yields the answers of a stream.
+    errors: words what the engine refuses.
+    is_public: needs no token.
+    """
+
+    path: str
+    request: Any
+    handle: Callable[[Any, "RpcCall"], Any]
+    errors: Callable[[Any, ActorflowError], RpcError] = lambda _, err: of_engine_error(err)
+    is_public: bool = False
+    is_stream: bool = False
+
+
+class RpcCall:
+    """What a handler may want to know of its call besides the request."""
+
+    __slots__ = ("_context",)
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+
+    def metadata(self, name: str) -> list[str]:
+        """Return all values of a metadata key that is not binary. `name` is lower case."""
+        return [value for key, value in self._context.invocation_metadata() or () if key == name]
+
+    def first(self, name: str) -> str:
+        """Return the first value of a metadata key, "" when absent."""
+        return next(iter(self.metadata(name)), "")
+
+    @property
+    def peer(self) -> str:
+        """The address that the call comes from."""
+        return str(self._context.peer())
+
+
+class Gate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
+    """Finds the handler of a call, and answers for those that have none.
+
+    Concurrency: one event loop.
+    """
+
+    def __init__(self, rpcs: Iterable[Rpc], settings: Settings, metrics: Metrics) -> None:
+        self._handlers = {rpc.path: self._handler(rpc) for rpc in rpcs}
+        self._unknown = grpc.stream_stream_rpc_method_handler(self._answer_unknown)
+        self._tokens = TokenGuard(settings.api_tokens)
+        self._has_tokens = bool(settings.api_tokens)
+        self._metrics = metrics
+        self._logs_access = settings.access_log
+        self._bodies = Bodies(settings.max_body_bytes)
+        self.message_max_bytes = settings.max_body_bytes + MARGIN_BYTES
+
+    def service(self, handler_call_details: Any) -> Any:
+        """See `grpc.GenericRpcHandler`."""
+        return self._handlers.get(handler_call_details.method, self._unknown)
+
+    @property
+    def paths(self) -> Iterable[str]:
+        """The paths of all methods that are served."""
+        return self._handlers
+
+    def _handler(self, rpc: Rpc) -> Any:
+        # Bytes in and bytes out: what cannot be decoded is then answered here, and not by grpc,
+        # which would log a stack and say nothing useful.
+        if rpc.is_stream:
+
+            async def stream(data: bytes, context: Any) -> None:
+                await self._end(rpc, context, self._run_stream(rpc, data, context))
+
+            return grpc.unary_stream_rpc_method_handler(stream)
+
+        async def unary(data: bytes, context: Any) -> bytes:
+            return await self._end(rpc, context, self._run(rpc, data, context)) or b""
+
+        return grpc.unary_unary_rpc_method_handler(unary)
+
+    async def _end(self, rpc: Rpc, context: Any, work: Awaitable[bytes | None]) -> bytes | None:
+        """Do the work of a call and end it with a status."""
+        code = Code.CANCELLED  # unless it gets further
+        start_s = asyncio.get_running_loop().time()
+        try:
+            try:
+                answer = await work
+            except RpcError as err:
+                code = err.code
+                failure = err
+            except Exception:  # noqa: BLE001 -- the edge of the process: nobody above could answer
+                code = Code.INTERNAL
+                failure = RpcError(code, "internal error; see the server's log")
+                _log.exception("call failed unexpectedly", extra={"method": rpc.path})
+            else:
+                code = Code.OK
+                return answer
+            await context.abort(failure.code, failure.text, failure.trailing)
+        finally:
+            self._metrics.count_rpc(rpc.path, code.name)
+            if self._logs_access:
+                self._log_access(rpc.path, code, context, start_s)
+        return None  # abort has raised
+
+    async def _run(self, rpc: Rpc, data: bytes, context: Any) -> bytes:
+        call = RpcCall(context)
+        self._check_token(rpc.is_public, call)
+        request = _decoded(rpc, data)
+        try:
+            try:
+                self._bodies.hold(len(data))
+                answer: bytes = (await rpc.handle(request, call)).SerializeToString()
+            finally:
+                self._bodies.held_bytes -= len(data)
+        except (ActorflowError, WireError, InterruptedWaitError) as err:
+            raise _worded(rpc, request, err) from err
+        self._check_size(rpc, len(answer))
+        return answer
+
+    async def _run_stream(self, rpc: Rpc, data: bytes, context: Any) -> None:
+        call = RpcCall(context)
+        self._check_token(rpc.is_public, call)
+        request = _decoded(rpc, data)
+        try:
+            # Closed at once when the call ends, for it may hold what others wait for.
+            async with contextlib.aclosing(rpc.handle(request, call)) as answers:
+                async for answer in answers:
+                    await context.write(answer)
+        except (ActorflowError, WireError, InterruptedWaitError) as err:
+            raise _worded(rpc, request, err) from err
+
+    def _check_token(self, is_public: bool, call: RpcCall) -> None:
+        if is_public or not self._has_tokens:
+            return
+        given = call.metadata(TOKEN_KEY) or [
+            bearer_token(value) for value in call.metadata("authorization")
+        ]
+        if not self._tokens.accepts(given):
+            raise unauthenticated(
+                "authentication error: api token mismatch"
+                if given
+                else "missing api token in request metadata"
+            )
+
+    def _check_size(self, rpc: Rpc, size_bytes: int) -> None:
+        if size_bytes > self.message_max_bytes:
+            raise RpcError(
+                Code.RESOURCE_EXHAUSTED,
+                f"the answer has {size_bytes:,} bytes and a message at most "
+                f"{self.message_max_bytes:,}; raise --max-body-size, or ask for less",
+            )
+
+    async def _answer_unknown(self, _: Any, context: Any) -> None:
+        """Answer a method that is not served. Its name goes to no label: anybody may invent one."""
+        await self._end(_UNKNOWN, context, self._refuse_unknown(RpcCall(context)))
+
+    async def _refuse_unknown(self, call: RpcCall) -> bytes:
+        self._check_token(False, call)
+        raise RpcError(
+            Code.UNIMPLEMENTED,
+            f"this server does not have the method; of {pb.DAPR} it has the workflow methods, "
+            f"metadata and shutdown, and besides all of {pb.TASK_HUB}",
+        )
+
+    def _log_access(self, path: str, code: Any, context: Any, start_s: float) -> None:
+        elapsed_ms = round((asyncio.get_running_loop().time() - start_s) * 1_000, 3)
+        access_log.info(
+            "call",
+            extra={
+                "method": path,
+                "code": code.name,
+                "remote": context.peer(),
+                "elapsed_ms": elapsed_ms,
+            },
+        )
+
+
+async def _nothing(_: Any, __: RpcCall) -> Any:
+    return pb.Empty()
+
+
+_UNKNOWN = Rpc("unknown", pb.Empty, _nothing)
+
+
+def _decoded(rpc: Rpc, data: bytes) -> Any:
+    try:
+        return rpc.request.FromString(data)
+    except DecodeError as err:
+        raise invalid(f"the request is no {rpc.request.DESCRIPTOR.name}: {err}") from None
+
+
+def _worded(
+    rpc: Rpc, request: Any, err: ActorflowError | WireError | InterruptedWaitError
+) -> RpcError:
+    """Return the status for what a handler refuses."""
+    if isinstance(err, ActorflowError):
+        _report(rpc, err)
+        return rpc.errors(request, err)
+    return of_wire_error(err) if isinstance(err, WireError) else closed()
+
+
+def _report(rpc: Rpc, err: ActorflowError) -> None:
+    """Log what an operator must see. Who reports an outage is the engine, once, not each call."""
+    if not isinstance(err, (UsageError, UnavailableError, ContentionError)):
+        _log.error("engine error", exc_info=err, extra={"method": rpc.path, "code": err.code})
