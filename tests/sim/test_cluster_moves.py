@@ -274,15 +274,13 @@ def test_a_fan_out_is_shared_by_all_hosts() -> None:
     async def main(world: ClusterWorld) -> Counter[str]:
         ran: Counter[str] = Counter()
         for host in world.hosts:
-            runner = host.engine._activities
-            deliver = runner.deliver
+            worker = host.engine.actors._worker_types["activity"]
             name = name_of(host)
 
-            def counted(delivery, deliver=deliver, name=name):  # type: ignore[no-untyped-def]  # a spy
+            def counted(delivery, deliver=worker.deliver, name=name):  # type: ignore[no-untyped-def]  # a spy
                 ran[name] += 1
                 deliver(delivery)
 
-            worker = host.engine.actors._worker_types["activity"]
             host.engine.actors._worker_types["activity"] = type(worker)(worker.name, counted)
         engine = world.hosts[0].engine
         await engine.start("fan", instance_id="fan", input="200")

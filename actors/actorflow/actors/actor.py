@@ -113,12 +113,13 @@ class ActorType:
 
     `activate` builds the live object from what is committed (None: nothing is). It may raise
     CorruptError: the actor is then out of service, its data is kept, others go on. `with_log` asks
-    for the log in the record.
+    for the log in the record. A family serves also all types called `<name>@<anything>`.
     """
 
     name: str
     activate: Callable[[ActorId, ActorRecord | None, ActorServices], TurnActor]
     with_log: bool = False
+    is_family: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,3 +134,18 @@ class WorkerType:
     name: str
     deliver: Callable[[Delivery], None]
     completed: Callable[[ActorId, int], None] = lambda _target, _id: None
+
+
+class ActorTypes(dict[str, ActorType]):
+    """The actor types of a program, by name; a family stands for every name that it serves."""
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.named(name) is not None
+
+    def named(self, name: str) -> ActorType | None:
+        """Return the type that serves a name."""
+        found = self.get(name)
+        if found is None:
+            family = self.get(name.partition("@")[0])
+            found = family if family is not None and family.is_family else None
+        return found

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Coroutine
 
-    from actorflow.actors.actor import ActorServices, ActorType, WorkerType
+    from actorflow.actors.actor import ActorServices, ActorTypes, WorkerType
     from actorflow.actors.address import ActorId
     from actorflow.actors.clock import Clock, IdSource
     from actorflow.actors.letters import Letter
@@ -90,7 +90,7 @@ class Environment:
     clock: Clock
     ids: IdSource
     limits: Limits
-    actor_types: dict[str, ActorType]
+    actor_types: ActorTypes
     worker_types: dict[str, WorkerType]
     services: ActorServices
     host: Host

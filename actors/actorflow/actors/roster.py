@@ -113,7 +113,7 @@ class Roster:
         """Put a message into its actor's mailbox, activating the actor if need be."""
         activation = self._activations.get(message.target)
         if activation is None:
-            actor_type = self._env.actor_types.get(message.target.type)
+            actor_type = self._env.actor_types.named(message.target.type)
             if actor_type is None:
                 self._keep_for_later(message)
                 return

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
-from actorflow.actors.actor import ActorType, TurnActor, WorkerType
+from actorflow.actors.actor import ActorType, ActorTypes, TurnActor, WorkerType
 from actorflow.actors.address import ActorId, checked_actor_id, partition_of
 from actorflow.actors.asking import ask
 from actorflow.actors.author import Actor, authored_type, type_name
@@ -275,6 +275,11 @@ class ActorSystem:
         """Send another host a letter; it may get lost."""
         self.post_to_host(host, HostLetter(topic, self.host_id, payload))
 
+    @property
+    def is_clustered(self) -> bool:
+        """Whether there can be other hosts."""
+        return self._cluster_parts is not None
+
     def other_hosts(self) -> Sequence[str]:
         """Return the living hosts besides this one, as last heard; empty when it is alone."""
         return self._cluster.placement.others() if self._cluster is not None else ()
@@ -475,8 +480,8 @@ class ActorSystem:
 
 def _sorted_types(
     types: Iterable[type[Actor] | ActorType | WorkerType],
-) -> tuple[dict[str, ActorType], dict[str, WorkerType]]:
-    actors: dict[str, ActorType] = {}
+) -> tuple[ActorTypes, dict[str, WorkerType]]:
+    actors = ActorTypes()
     workers: dict[str, WorkerType] = {}
     for entry in types:
         known = entry if isinstance(entry, ActorType | WorkerType) else authored_type(entry)

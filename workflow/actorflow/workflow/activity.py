@@ -10,22 +10,22 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from actorflow.actors import ActorId
+from actorflow.actors.errors import ActorflowError
 from actorflow.actors.values import from_payload, to_payload
 from actorflow.workflow.context import ActivityContext
 from actorflow.workflow.events import FailureDetails, HistoryEvent, TaskCompleted, TaskFailed
 from actorflow.workflow.failure import failure_from
-from actorflow.workflow.outbound import asker_of
-from actorflow.workflow.requests import INSTANCE, RESULT, WorkItem, pack_result, unpack
+from actorflow.workflow.requests import RESULT, pack_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from actorflow.actors import Delivery
+    from actorflow.actors.completion import Sends
     from actorflow.workflow.limits import Limits
     from actorflow.workflow.registry import ActivityDefinition, Registry
+    from actorflow.workflow.requests import WorkItem
 
 _log = logging.getLogger(__name__)
 
@@ -36,8 +36,7 @@ class ActivityRunner:
     """The worker of this process for activities.
 
     At most `concurrent` run at once, the others wait in order; `def` activities run on at most
-    `threads` threads. While nothing at all is registered here, items are held: they are durable,
-    and somebody else may take them.
+    `threads` threads. A result that comes when the partition has moved goes to its next owner.
 
     Concurrency: everything but the activities themselves runs on the event loop.
     """
@@ -48,20 +47,21 @@ class ActivityRunner:
         limits: Limits,
         *,
         now_ns: Callable[[], int],
+        forward: Callable[[ActorId, int, Sends], Coroutine[Any, Any, bool]],
         concurrent: int,
         threads: int,
     ) -> None:
         self._registry = registry
         self._limits = limits
         self._now_ns = now_ns
+        self._forward = forward
         self._concurrent = concurrent
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
-        self._waiting: deque[Delivery] = deque()
+        self._waiting: deque[tuple[Delivery, WorkItem]] = deque()
         self._tasks: dict[Delivery, asyncio.Task[None]] = {}
         self._closed = False
         self._stopping = False
-        self._has_code = bool(registry.activity_names() or registry.workflow_names())
 
     @property
     def running_count(self) -> int:
@@ -70,15 +70,15 @@ class ActivityRunner:
 
     @property
     def waiting_count(self) -> int:
-        """Activities that wait for a free place, or for a worker."""
+        """Activities that wait for a free place."""
         return len(self._waiting)
 
-    def deliver(self, delivery: Delivery) -> None:
-        """See `actors.WorkerType`."""
-        if self._closed or not self._has_code or len(self._tasks) >= self._concurrent:
-            self._waiting.append(delivery)
+    def take(self, delivery: Delivery, item: WorkItem) -> None:
+        """Run an activity, now or when there is a free place."""
+        if self._closed or len(self._tasks) >= self._concurrent:
+            self._waiting.append((delivery, item))
         else:
-            self._start(delivery)
+            self._start(delivery, item)
 
     def begin_no_more(self) -> None:
         """Let what runs finish, and begin nothing: it runs after the next start."""
@@ -102,33 +102,37 @@ class ActivityRunner:
         while self._tasks:
             await asyncio.wait(set(self._tasks.values()))
 
-    def _start(self, delivery: Delivery) -> None:
+    def _start(self, delivery: Delivery, item: WorkItem) -> None:
         loop = asyncio.get_running_loop()
-        self._tasks[delivery] = loop.create_task(self._run(delivery))
+        self._tasks[delivery] = loop.create_task(
+            self._run(delivery, item), name=f"activity {item.name} of {item.instance_id}"
+        )
 
-    async def _run(self, delivery: Delivery) -> None:
+    async def _run(self, delivery: Delivery, item: WorkItem) -> None:
         try:
-            item = unpack(WorkItem, delivery.message.payload)
             event = await self._outcome(item)
             # What a stop does to an activity is not its result: it runs again.
             if not self._stopping:
                 payload = pack_result(item.execution_id, event)
-                delivery.complete([(ActorId(INSTANCE, item.instance_id), RESULT, payload)])
-        except msgspec.MsgspecError as error:
-            _log.error(
-                "activity request cannot be read; its bytes are kept",
-                extra={"instance_id": asker_of(delivery.message.target), "error": str(error)},
-            )
+                await self._end(
+                    delivery, (ActorId(item.asker_type, item.instance_id), RESULT, payload)
+                )
         finally:
             # Here, and not in a callback of the task: that would cost another round of the loop.
             del self._tasks[delivery]
-            if (
-                self._waiting
-                and not self._closed
-                and self._has_code
-                and len(self._tasks) < self._concurrent
-            ):
-                self._start(self._waiting.popleft())
+            if self._waiting and not self._closed and len(self._tasks) < self._concurrent:
+                self._start(*self._waiting.popleft())
+
+    async def _end(self, delivery: Delivery, result: tuple[ActorId, str, bytes]) -> None:
+        if not delivery.is_void:
+            delivery.complete([result])
+            return
+        message = delivery.message
+        try:
+            await self._forward(message.target, message.id, [result])
+        except ActorflowError as error:
+            extra = {"instance_id": result[0].key, "cause": str(error)}
+            _log.warning("result lost with its partition; the activity runs again", extra=extra)
 
     async def _outcome(self, item: WorkItem) -> HistoryEvent:
         definition = self._registry.activity_named(item.name)

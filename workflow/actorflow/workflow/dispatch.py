@@ -1,54 +1,115 @@
-"""Holds the requests of instances that wait for somebody who can run their code.
-
-Each is a durable message, so that a restart finds them again: a request that another run of the
-engine made is answered at once, since the code may be there now.
-"""
+"""Gives durable work to whoever can do it: code of this process first, else remote workers."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from actorflow.actors import ActorId
-from actorflow.workflow.requests import INSTANCE, WORKER_READY, WorkerWanted, unpack
+from actorflow.workflow.requests import (
+    HERE,
+    REMOTE,
+    WORKER_READY,
+    WorkerWanted,
+    WorkItem,
+    instance_type,
+    unpack,
+)
+from actorflow.workflow.streams import Work
 
 if TYPE_CHECKING:
     from actorflow.actors import Delivery
-
+    from actorflow.workflow.activity import ActivityRunner
+    from actorflow.workflow.registry import Registry
+    from actorflow.workflow.workers import WorkerPool
 
 _log = logging.getLogger(__name__)
 
 
-class WorkerWaitingRoom:
-    """Implements the worker type `requests.WORKER` for in-process workers."""
+class Dispatcher:
+    """Implements the worker types `requests.ACTIVITY` and `requests.WORKER`.
 
-    def __init__(self, host_id: str, *, has_workers: bool) -> None:
+    Code that is registered here goes before remote workers. A name that nobody has registered fails
+    when this process has code and no remote worker of the app is connected, as it would with a
+    worker of any SDK; otherwise it waits for one.
+    """
+
+    def __init__(
+        self,
+        host_id: str,
+        app_id: str,
+        registry: Registry,
+        runner: ActivityRunner,
+        pool: WorkerPool,
+    ) -> None:
         self._host_id = host_id
-        self._has_workers = has_workers
+        self._app_id = app_id
+        self._registry = registry
+        self._runner = runner
+        self._pool = pool
         self._held: dict[int, tuple[WorkerWanted, Delivery]] = {}
 
     @property
+    def has_code(self) -> bool:
+        """Whether any code is registered in this process."""
+        return bool(self._registry.workflow_names() or self._registry.activity_names())
+
+    @property
     def held_count(self) -> int:
-        """Instances that wait for a worker."""
+        """Instances whose code was here once and is not, or does not fit."""
         return len(self._held)
 
-    def deliver(self, delivery: Delivery) -> None:
+    def takes_workflow(self, app_id: str, name: str) -> bool:
+        """See `host.ExecutionHost.takes`."""
+        return app_id == self._app_id and (
+            self._registry.workflow_named(name) is not None or self._is_alone()
+        )
+
+    def _takes_activity(self, item: WorkItem) -> bool:
+        return item.app_id == self._app_id and (
+            self._registry.activity_named(item.name) is not None or self._is_alone()
+        )
+
+    def _is_alone(self) -> bool:
+        return self.has_code and not self._pool.serves(self._app_id)
+
+    def deliver_activity(self, delivery: Delivery) -> None:
         """See `actors.WorkerType`."""
-        try:
-            wanted = unpack(WorkerWanted, delivery.message.payload)
-        except msgspec.MsgspecError as error:
-            _log.error(
-                "request for a worker cannot be read; its bytes are kept",
-                extra={"instance_id": delivery.message.target.key, "error": str(error)},
-            )
+        item = _request(WorkItem, delivery)
+        if item is None:
             return
-        if self._has_workers and wanted.host != self._host_id:
-            _answer(delivery)
+        if self._takes_activity(item):
+            self._runner.take(delivery, item)
         else:
+            self._pool.put(Work(delivery.message, item, delivery=delivery))
+
+    def deliver_wanted(self, delivery: Delivery) -> None:
+        """See `actors.WorkerType`."""
+        wanted = _request(WorkerWanted, delivery)
+        if wanted is None:
+            return
+        if wanted.who != REMOTE and self.takes_workflow(wanted.app_id, wanted.name):
+            if wanted.host == self._host_id:
+                self._held[delivery.message.id] = (wanted, delivery)
+                return
+            instance = ActorId(instance_type(wanted.app_id), delivery.message.target.key)
+            delivery.complete([(instance, WORKER_READY, wanted.execution_id.encode())])
+        elif wanted.who == HERE:
             self._held[delivery.message.id] = (wanted, delivery)
+        else:
+            self._pool.put(Work(delivery.message, wanted, delivery=delivery))
 
 
-def _answer(delivery: Delivery) -> None:
-    delivery.complete([(ActorId(INSTANCE, delivery.message.target.key), WORKER_READY, b"")])
+_R = TypeVar("_R", WorkItem, WorkerWanted)
+
+
+def _request(kind: type[_R], delivery: Delivery) -> _R | None:
+    """Decode a request; None, and a word in the log, for one that cannot be read."""
+    try:
+        return unpack(kind, delivery.message.payload)
+    except msgspec.MsgspecError as error:
+        extra = {"target": str(delivery.message.target), "error": str(error)}
+        _log.error("request for work cannot be read; its bytes are kept", extra=extra)
+        return None

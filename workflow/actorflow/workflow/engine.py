@@ -9,8 +9,6 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from actorflow.actors import (
     ERASE,
     ActorId,
@@ -24,26 +22,20 @@ from actorflow.actors.clock import Clock, IdSource, SystemIds
 from actorflow.actors.errors import CorruptError
 from actorflow.actors.runtime import LEASE_TTL_MS
 from actorflow.workflow.activity import ActivityRunner
-from actorflow.workflow.dispatch import WorkerWaitingRoom
+from actorflow.workflow.dispatch import Dispatcher
 from actorflow.workflow.errors import (
     InstanceNotFoundError,
-    InvalidRequestError,
     NotTerminalError,
 )
-from actorflow.workflow.events import Status
 from actorflow.workflow.instance import InstanceActor
 from actorflow.workflow.limits import DEFAULT_LIMITS, Limits, check_payload, message_bytes_max
 from actorflow.workflow.model import (
     EngineStats,
-    History,
-    Instance,
-    InstanceFilter,
-    InstancePage,
     PurgeResult,
-    WaitReason,
 )
-from actorflow.workflow.naming import check_name, check_workflow_name, instance_actor, known_actor
-from actorflow.workflow.records import children_in, history_of, instance_of, listed_of, query_of
+from actorflow.workflow.naming import check_name, check_workflow_name, instance_actor
+from actorflow.workflow.reading import InstanceReader
+from actorflow.workflow.records import children_in, history_of, instance_of
 from actorflow.workflow.registry import Registry
 from actorflow.workflow.requests import (
     ACTIVITY,
@@ -55,7 +47,6 @@ from actorflow.workflow.requests import (
     START,
     SUSPEND,
     TERMINATE,
-    WHY,
     WORKER,
     ControlRequest,
     PurgeRequest,
@@ -64,12 +55,15 @@ from actorflow.workflow.requests import (
     pack,
 )
 from actorflow.workflow.rerun import seed_request
+from actorflow.workflow.workers import WorkerPool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from typing import Any
 
-    from actorflow.actors import ActorServices, PartitionStore
+    from actorflow.actors import ActorServices, Delivery, PartitionStore
     from actorflow.actors.cluster import Cluster
+    from actorflow.actors.completion import Sends
     from actorflow.workflow.registry import WorkflowDefinition
 
 ACTIVITIES_AT_ONCE = 1_000
@@ -78,19 +72,11 @@ ACTIVITIES_AT_ONCE = 1_000
 ACTIVITY_THREADS = 32
 """Threads for `def` activities."""
 
-REREAD_S = 5.0
-"""A waiting client reads the store again this often, so that a lost notice cannot hang it."""
-
 COMMIT_GRACE_S = 1.0
 """A stop always leaves the last commits this long, however long the activities took."""
 
-PAGE_MAX = 1_000
-"""Most instances in one page of `list`."""
 
-_decode_reasons = msgspec.json.Decoder(tuple[WaitReason, ...]).decode
-
-
-class WorkflowEngine:
+class WorkflowEngine(InstanceReader):
     """Durable workflows over one store: `async with WorkflowEngine(store, registry) as engine`.
 
     Errors of every operation, besides those it names: `UnavailableError` (retry; the text says
@@ -125,16 +111,16 @@ class WorkflowEngine:
             self._registry,
             limits,
             now_ns=self.now_ns,
+            forward=self._forward,
             concurrent=activities_at_once,
             threads=activity_threads,
         )
-        self._waiting_room = WorkerWaitingRoom(self.host_id, has_workers=self.has_workers)
         self.actors = ActorSystem(
             store,
             [
-                ActorType(INSTANCE, self._activate, with_log=True),
-                WorkerType(ACTIVITY, self._activities.deliver),
-                WorkerType(WORKER, self._waiting_room.deliver),
+                ActorType(INSTANCE, self._activate, with_log=True, is_family=True),
+                WorkerType(ACTIVITY, self._deliver_activity, self._completed),
+                WorkerType(WORKER, self._deliver_wanted, self._completed),
             ],
             clock=clock,
             ids=self._ids,
@@ -144,6 +130,10 @@ class WorkflowEngine:
             lease_ttl_ms=lease_ttl_ms,
         )
         self._clock = self.actors.clock
+        self.workers = WorkerPool(self.actors, now_ns=self.now_ns)
+        self._dispatcher = Dispatcher(
+            self.host_id, app_id, self._registry, self._activities, self.workers
+        )
         self._is_clustered = cluster is not None
 
     # ---- life ----------------------------------------------------------------------------------
@@ -158,6 +148,7 @@ class WorkflowEngine:
     async def start_up(self) -> None:
         """Open the store and take up everything that waits. Raises as `ActorSystem.start`."""
         await self.actors.start()
+        self.workers.start()
 
     async def shut_down(self, *, drain_s: float = 10.0) -> None:
         """Refuse new calls, let running activities finish for at most `drain_s`, commit, close.
@@ -166,6 +157,7 @@ class WorkflowEngine:
         """
         deadline_s = asyncio.get_running_loop().time() + drain_s
         self.actors.refuse_new()
+        self.workers.close_streams()
         self._activities.begin_no_more()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline_s):
@@ -176,13 +168,12 @@ class WorkflowEngine:
 
     # ---- ExecutionHost -------------------------------------------------------------------------
 
-    @property
-    def has_workers(self) -> bool:
-        """Whether any code is registered in this process."""
-        return bool(self._registry.workflow_names() or self._registry.activity_names())
+    def takes(self, app_id: str, name: str) -> bool:
+        """See `host.ExecutionHost`."""
+        return self._dispatcher.takes_workflow(app_id, name)
 
     def definition(self, name: str) -> WorkflowDefinition | None:
-        """See `execution.ExecutionHost`."""
+        """See `host.ExecutionHost`."""
         return self._registry.workflow_named(name)
 
     def name_of(self, workflow: Callable[..., object]) -> str:
@@ -190,11 +181,11 @@ class WorkflowEngine:
         return self._registry.workflow_of(workflow).name
 
     def new_id(self) -> str:
-        """See `execution.ExecutionHost`."""
+        """See `host.ExecutionHost`."""
         return self._ids.uuid()
 
     def now_ns(self) -> int:
-        """See `execution.ExecutionHost`."""
+        """See `host.ExecutionHost`."""
         return self._clock.now_ns()
 
     def _activate(
@@ -202,7 +193,21 @@ class WorkflowEngine:
     ) -> InstanceActor:
         return InstanceActor(actor_id, record, self)
 
-    # ---- starting and reading ------------------------------------------------------------------
+    # The dispatcher is built after the actor system that delivers to it.
+
+    def _deliver_activity(self, delivery: Delivery) -> None:
+        self._dispatcher.deliver_activity(delivery)
+
+    def _deliver_wanted(self, delivery: Delivery) -> None:
+        self._dispatcher.deliver_wanted(delivery)
+
+    def _completed(self, target: ActorId, message_id: int) -> None:
+        self.workers.completed(target, message_id)
+
+    def _forward(self, target: ActorId, message_id: int, sends: Sends) -> Coroutine[Any, Any, bool]:
+        return self.actors.complete(target, message_id, sends)
+
+    # ---- starting ------------------------------------------------------------------------------
 
     async def start(  # noqa: PLR0913 -- keyword-only options of one operation
         self,
@@ -213,7 +218,11 @@ class WorkflowEngine:
         scheduled_start_ns: int | None = None,
         idempotency_key: str = "",
         unique: bool = False,
+        version: str | None = None,
+        tags: Mapping[str, str] | None = None,
         trace_parent: str | None = None,
+        trace_state: str | None = None,
+        app_id: str = "",
     ) -> str:
         """Start an instance and return its id, once the start is durable.
 
@@ -223,6 +232,7 @@ class WorkflowEngine:
             scheduled_start_ns: not before this UTC time.
             idempotency_key: the same key with the same id, name and input is answered as the first.
             unique: refuse the id also when its instance has ended.
+            app_id: of the workers that are to run it; "" is this engine's own.
 
         Raises:
             InstanceExistsError: the id is taken by an instance that has not ended.
@@ -231,7 +241,7 @@ class WorkflowEngine:
         """
         check_workflow_name(name)
         check_payload(input, f"input of workflow {name!r}", self.limits)
-        actor = instance_actor(instance_id or self._ids.uuid())
+        actor = instance_actor(instance_id or self._ids.uuid(), app_id or self.app_id)
         request = StartRequest(
             name,
             input,
@@ -240,105 +250,12 @@ class WorkflowEngine:
             idempotency_key or self._repetition_id(),
             unique,
             trace_parent,
+            trace_state,
+            version,
+            dict(tags or {}),
         )
         await self.actors.call(actor, START, pack(request), repeatable=True)
         return actor.key
-
-    async def get(self, instance_id: str) -> Instance | None:
-        """Return the instance as last committed, None when there is none."""
-        record = await self._record(instance_id)
-        return instance_of(record) if record is not None else None
-
-    async def history(self, instance_id: str) -> History:
-        """Return the committed history of the present execution. Raises InstanceNotFoundError."""
-        record = await self._record(instance_id, with_log=True)
-        if record is None:
-            raise InstanceNotFoundError(instance_id)
-        return History(
-            instance_id=instance_id,
-            execution_id=instance_of(record).execution_id,
-            events=tuple(history_of(record)),
-        )
-
-    async def list(
-        self,
-        filter: InstanceFilter | None = None,
-        *,
-        limit: int = 100,
-        after: str = "",
-    ) -> InstancePage:
-        """Return instances in order of id, without input, output and failure.
-
-        Args:
-            limit: 1 to 1,000.
-            after: the `next_after` of the page before.
-        """
-        if not 1 <= limit <= PAGE_MAX:
-            raise InvalidRequestError(f"limit is 1 to {PAGE_MAX:,}, found {limit:,}")
-        # One more than asked for, to see whether there is more.
-        query = query_of(filter or InstanceFilter(), limit=min(limit + 1, PAGE_MAX), after=after)
-        records = await self.actors.find(query)
-        page = records[:limit]
-        return InstancePage(
-            instances=tuple(listed_of(record) for record in page),
-            # A page of the largest size cannot see further: the one after it may be empty.
-            next_after=page[-1].actor.key if len(records) > min(limit, PAGE_MAX - 1) else None,
-        )
-
-    async def why(self, instance_id: str) -> Sequence[WaitReason]:
-        """Return what an open instance waits for; empty when it has ended. One whose data cannot be
-        read waits for its repair.
-
-        Raises:
-            InstanceNotFoundError: no such instance.
-        """
-        try:
-            return _decode_reasons(await self._call(instance_id, WHY) or b"[]")
-        except CorruptError as error:
-            return [WaitReason(kind="parked", detail=str(error))]
-
-    async def _record(self, instance_id: str, *, with_log: bool = False) -> ActorRecord | None:
-        try:
-            actor = instance_actor(instance_id)
-        except InvalidRequestError:
-            return None  # no instance can have such an id
-        return (await self.actors.read([actor], with_log=with_log))[0]
-
-    # ---- waiting -------------------------------------------------------------------------------
-
-    async def wait_for_start(self, instance_id: str, *, timeout_s: float | None) -> Instance:
-        """Wait until the instance is no longer PENDING.
-
-        Raises:
-            TimeoutError: not in time. InstanceNotFoundError: no such instance, or purged meanwhile.
-        """
-        return await self._wait(instance_id, lambda phase: phase != Status.PENDING, timeout_s)
-
-    async def wait_for_completion(self, instance_id: str, *, timeout_s: float | None) -> Instance:
-        """Wait until the instance has ended. Raises as `wait_for_start`."""
-        return await self._wait(instance_id, lambda phase: phase in _ENDED, timeout_s)
-
-    async def _wait(
-        self, instance_id: str, reached: Callable[[str], bool], timeout_s: float | None
-    ) -> Instance:
-        actor = known_actor(instance_id)
-        async with asyncio.timeout(timeout_s):
-            with self.actors.watch(actor, lambda summary: reached(summary.phase)) as watch:
-                if self._is_yet_to_reach(actor, reached):
-                    await watch.wait(REREAD_S)
-                while True:
-                    record = (await self.actors.read([actor]))[0]
-                    if record is None or record.summary is None:
-                        raise InstanceNotFoundError(instance_id)
-                    if reached(record.summary.phase):
-                        return instance_of(record)
-                    await watch.wait(REREAD_S)
-
-    def _is_yet_to_reach(self, actor: ActorId, reached: Callable[[str], bool]) -> bool:
-        """Whether the instance is live here and says so: what is committed is then no further."""
-        live = self.actors.live(actor)
-        execution = live.execution if isinstance(live, InstanceActor) else None
-        return execution is not None and not reached(execution.status())
 
     # ---- operations ----------------------------------------------------------------------------
 
@@ -349,6 +266,7 @@ class WorkflowEngine:
         input: str | None = None,
         *,
         event_id: str = "",
+        app_id: str = "",
     ) -> None:
         """Raise an external event; kept until the code waits for it, dropped if the instance ended.
 
@@ -363,26 +281,41 @@ class WorkflowEngine:
         check_name("event name", name)
         check_payload(input, f"payload of event {name!r}", self.limits)
         request = RaiseRequest(name, input, event_id or self._repetition_id())
-        await self._call(instance_id, RAISE, pack(request))
+        await self._call(instance_id, RAISE, pack(request), app_id=app_id)
 
-    async def suspend(self, instance_id: str, reason: str | None = None) -> None:
+    async def suspend(
+        self, instance_id: str, reason: str | None = None, *, app_id: str = ""
+    ) -> None:
         """Pause: what arrives is kept and applied in order at resume. Idempotent."""
-        await self._call(instance_id, SUSPEND, pack(ControlRequest(reason)))
+        await self._call(instance_id, SUSPEND, pack(ControlRequest(reason)), app_id=app_id)
 
-    async def resume(self, instance_id: str, reason: str | None = None) -> None:
+    async def resume(
+        self, instance_id: str, reason: str | None = None, *, app_id: str = ""
+    ) -> None:
         """Go on after `suspend`. Idempotent."""
-        await self._call(instance_id, RESUME, pack(ControlRequest(reason)))
+        await self._call(instance_id, RESUME, pack(ControlRequest(reason)), app_id=app_id)
 
     async def terminate(
-        self, instance_id: str, output: str | None = None, *, recursive: bool = True
+        self,
+        instance_id: str,
+        output: str | None = None,
+        *,
+        recursive: bool = True,
+        app_id: str = "",
     ) -> None:
         """End the instance as TERMINATED with `output`, and its children if `recursive`. Activities
         that run go on, their results are dropped. No effect on an instance that has ended."""
         check_payload(output, "output of a termination", self.limits)
-        await self._call(instance_id, TERMINATE, pack(ControlRequest(output, recursive)))
+        request = ControlRequest(output, recursive)
+        await self._call(instance_id, TERMINATE, pack(request), app_id=app_id)
 
     async def purge(
-        self, instance_id: str, *, recursive: bool = True, force: bool = False
+        self,
+        instance_id: str,
+        *,
+        recursive: bool = True,
+        force: bool = False,
+        app_id: str = "",
     ) -> PurgeResult:
         """Delete an instance that has ended, with all descendants if `recursive`, children first.
 
@@ -395,26 +328,28 @@ class WorkflowEngine:
             InstanceNotFoundError: no such instance.
             NotTerminalError: it, or a descendant, has not ended; the text says which.
         """
-        record = await self._record(instance_id, with_log=recursive)
+        record = await self._record(instance_id, app_id, with_log=recursive)
         if record is None:
             raise InstanceNotFoundError(instance_id)
         try:
             if not force and not instance_of(record).status.is_terminal:
                 raise NotTerminalError(instance_id)
             children = children_in(history_of(record)) if recursive else []
-            deleted = sum([await self._purge_child(child, force=force) for child in children])
+            deleted = 0
+            for child, child_app_id in children:
+                deleted += await self._purge_child(child, child_app_id or app_id, force=force)
             with contextlib.suppress(InstanceNotFoundError):  # our own first try was heard
-                await self._call(instance_id, PURGE, pack(PurgeRequest(force)))
+                await self._call(instance_id, PURGE, pack(PurgeRequest(force)), app_id=app_id)
         except CorruptError:
             if not force:
                 raise
-            await self._call(instance_id, ERASE)
+            await self._call(instance_id, ERASE, app_id=app_id)
             return PurgeResult(deleted_count=1)
         return PurgeResult(deleted_count=deleted + 1)
 
-    async def _purge_child(self, instance_id: str, *, force: bool) -> int:
+    async def _purge_child(self, instance_id: str, app_id: str, *, force: bool) -> int:
         try:
-            return (await self.purge(instance_id, force=force)).deleted_count
+            return (await self.purge(instance_id, force=force, app_id=app_id)).deleted_count
         except InstanceNotFoundError:
             return 0  # gone already
         except NotTerminalError as error:
@@ -430,6 +365,7 @@ class WorkflowEngine:
         new_instance_id: str = "",
         input: str | None = None,
         overwrite_input: bool = False,
+        app_id: str = "",
     ) -> str:
         """Start a new instance from a copy of another one's history before the event, which then
         happens again. See `rerun.seed_request`.
@@ -440,7 +376,7 @@ class WorkflowEngine:
             InstanceExistsError: the new id is taken.
             InvalidRequestError: see its text.
         """
-        record = await self._record(source_instance_id, with_log=True)
+        record = await self._record(source_instance_id, app_id, with_log=True)
         if record is None:
             raise InstanceNotFoundError(source_instance_id)
         new_id = new_instance_id or self._ids.uuid()
@@ -453,12 +389,9 @@ class WorkflowEngine:
             input=input,
             overwrite_input=overwrite_input,
         )
-        await self.actors.call(instance_actor(new_id), SEED, pack(request))
+        actor = instance_actor(new_id, app_id or self.app_id)
+        await self.actors.call(actor, SEED, pack(request))
         return new_id
-
-    async def _call(self, instance_id: str, method: str, payload: bytes = b"") -> bytes:
-        actor = known_actor(instance_id)
-        return await self.actors.call(actor, method, payload, repeatable=True)
 
     def _repetition_id(self) -> str:
         """Return an id by which a request that is sent to another host twice is known; "" where
@@ -468,15 +401,16 @@ class WorkflowEngine:
     # ---- what others may know ------------------------------------------------------------------
 
     def connected_workers(self) -> int:
-        """Return the number of workers: this process counts 1 when it has any code."""
-        return int(self.has_workers)
+        """Return the number of workers of this engine's app at this host: those connected, and one
+        for the code of this process if there is any."""
+        return int(self._dispatcher.has_code) + self.workers.stream_count(self.app_id)
 
     async def wait_for_worker(self, timeout_s: float) -> bool:
-        """Wait until a worker is connected, at most `timeout_s`; return whether one is."""
-        if not self.has_workers:
-            # Workers that connect later come with the gRPC server; until then none can.
-            await asyncio.sleep(timeout_s)  # noqa: TID251 -- a wait with a bound is all there is to do
-        return self.has_workers
+        """Wait until a worker is connected to any host, at most `timeout_s`; return whether one
+        is."""
+        if self._dispatcher.has_code:
+            return True
+        return await self.workers.wait_for_stream(self.app_id, timeout_s)
 
     def problems(self) -> Sequence[str]:
         """Return why calls are refused now, readable; empty when all is well."""
@@ -490,9 +424,6 @@ class WorkflowEngine:
             gauges=self.actors.gauges(),
             running_activities=self._activities.running_count,
             waiting_activities=self._activities.waiting_count,
-            instances_without_worker=self._waiting_room.held_count,
+            instances_without_worker=self._dispatcher.held_count + self.workers.waiting_count,
             connected_workers=self.connected_workers(),
         )
-
-
-_ENDED = frozenset(status.value for status in Status if status.is_terminal)

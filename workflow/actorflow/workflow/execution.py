@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -50,12 +50,15 @@ from actorflow.workflow.records import (
 )
 from actorflow.workflow.replay import WorkflowRun
 from actorflow.workflow.requests import (
+    ANYBODY,
     GO_ON,
-    INSTANCE,
+    HERE,
+    REMOTE,
     RUN,
     WORKER,
     ControlRequest,
     WorkerWanted,
+    app_of,
     pack,
 )
 from actorflow.workflow.state import InstanceState, state_before
@@ -64,7 +67,7 @@ from actorflow.workflow.turn import event_of, outlives_execution
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from actorflow.workflow.limits import Limits
+    from actorflow.workflow.host import ExecutionHost
     from actorflow.workflow.registry import WorkflowDefinition
 
 _log = logging.getLogger(__name__)
@@ -74,37 +77,6 @@ SCHEDULED_START = "start"
 
 GENERATIONS_PER_TURN = 20
 """Continue-as-new rounds in one turn; then others come first. Dapr's number."""
-
-
-class ExecutionHost(Protocol):
-    """What an instance asks of the engine."""
-
-    @property
-    def host_id(self) -> str:
-        """Unique to this run of the engine."""
-        ...
-
-    @property
-    def has_workers(self) -> bool:
-        """Whether any code at all is registered here."""
-        ...
-
-    @property
-    def limits(self) -> Limits:
-        """Named limits of one instance."""
-        ...
-
-    def definition(self, name: str) -> WorkflowDefinition | None:
-        """Return the code of this name."""
-        ...
-
-    def new_id(self) -> str:
-        """Return a random UUID."""
-        ...
-
-    def now_ns(self) -> int:
-        """Return UTC nanoseconds."""
-        ...
 
 
 class Execution:
@@ -119,6 +91,7 @@ class Execution:
         "_host",
         "_instance_id",
         "_override",
+        "app_id",
         "continues",
         "custom_status",
         "inbox",
@@ -129,8 +102,9 @@ class Execution:
         "worker_wanted",
     )
 
-    def __init__(self, instance_id: str, host: ExecutionHost) -> None:
-        self._instance_id = instance_id
+    def __init__(self, actor: ActorId, host: ExecutionHost) -> None:
+        self._instance_id = actor.key
+        self.app_id = app_of(actor.type)
         self._host = host
         self._override: tuple[int, str | None] | None = None
         self.continues = False
@@ -145,7 +119,7 @@ class Execution:
     @classmethod
     def from_record(cls, record: ActorRecord, host: ExecutionHost) -> Execution:
         """Rebuild from what is committed. Raises HistoryCorruptError."""
-        self = cls(record.actor.key, host)
+        self = cls(record.actor, host)
         head = head_of(record)
         self.start_key = head.start_key
         self.worker_wanted = head.worker_wanted
@@ -156,12 +130,12 @@ class Execution:
         self.inbox = Inbox(record)
         status = record.fields.get(CUSTOM_STATUS)
         self.custom_status = status.decode() if status is not None else None
-        if history and self.state.terminal_status is None:
+        if history and self.state.terminal_status is None and not self.state.is_remote:
             self._rebuild(history)
         return self
 
     def _rebuild(self, history: list[HistoryEvent]) -> None:
-        definition = self._host.definition(self.state.name)
+        definition = self._definition(self.state.name)
         if definition is None:
             return
         run = WorkflowRun(definition, self._instance_id, self._host.limits)
@@ -179,10 +153,24 @@ class Execution:
         return self.inbox.start
 
     @property
+    def present_id(self) -> str:
+        """Execution id: of the start that waits, if one does."""
+        start = self.pending_start
+        return start.execution_id if start is not None else self.state.execution_id
+
+    @property
     def is_suspended(self) -> bool:
         """Whether the newest word on it was to suspend, facts in the inbox included."""
         waiting = self.inbox.suspends
         return self.state.suspended if waiting is None else waiting
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether its code, here or elsewhere, cannot go on until something is repaired."""
+        state = self.state
+        return bool(
+            self.problem or (state.stalled_reason and (state.is_remote or not state.started))
+        )
 
     def status(self) -> Status:
         """Present status; PENDING while the start waits in the inbox, unless it goes on as new."""
@@ -192,58 +180,75 @@ class Execution:
 
     def take(self, effects: Effects, *facts: HistoryEvent) -> None:
         """Take new facts: run the code over them, or keep them until that is possible."""
-        if self._may_run(effects, facts):
+        if self._is_runnable(facts):
             self._run_over(effects, [*self.inbox.take_all(effects), *facts])
         else:
-            self._keep(effects, facts)
+            self.keep(effects, facts)
+            start = self.pending_start
+            if start is None or not self._is_early(start):  # else its reminder goes on
+                self.want_worker(effects)
         self.store_summary(effects)
 
-    def _may_run(self, effects: Effects, facts: tuple[HistoryEvent, ...]) -> bool:
-        state, host = self.state, self._host
+    def _is_early(self, start: ExecutionStarted) -> bool:
+        return (start.scheduled_start_ns or 0) > self._host.now_ns()
+
+    def _is_runnable(self, facts: tuple[HistoryEvent, ...]) -> bool:
+        """Whether the code of this program can take facts now. Says in `problem` why one that it
+        has begun cannot go on."""
+        state = self.state
         if state.terminal_status is not None or (self.run is not None and not self.problem):
             return True
         start = self.pending_start or next(
             (fact for fact in facts if isinstance(fact, ExecutionStarted)), None
         )
-        if start is not None and (start.scheduled_start_ns or 0) > host.now_ns():
-            return False  # the reminder of the scheduled start goes on
-        if start is None and host.has_workers and not self.problem:
+        if start is not None and self._is_early(start):
+            return False
+        name = start.name if start is not None else state.name
+        if state.is_remote or not self._host.takes(self.app_id, name):
+            return False
+        if start is None and not self.problem:
             self.problem = (
                 f"workflow {state.name!r} is not registered here any more; register it again, or "
                 "terminate the instance"
             )
-        if self.problem or not host.has_workers:
-            self._want_worker(effects, start.name if start is not None else state.name)
-            return False
-        return True
+        return not self.problem
 
-    def _want_worker(self, effects: Effects, name: str) -> None:
+    def want_worker(self, effects: Effects) -> None:
         """Ask, durably and once, for somebody who can run this instance."""
-        if self.problem and not self.state.stalled_reason and self.state.started:
-            self._record(effects, self._stalled(self.problem))
-        if self.worker_wanted:
+        state, start = self.state, self.pending_start
+        if self.problem and not state.stalled_reason and state.started:
+            self.record(effects, self._stalled(self.problem))
+        if self.worker_wanted or (state.is_remote and not self.inbox):
             return
         self.worker_wanted = True
-        wanted = WorkerWanted(self._host.host_id, name, bool(self.problem))
+        who = REMOTE if state.is_remote else HERE if state.started else ANYBODY
+        name = start.name if start is not None else state.name
+        wanted = WorkerWanted(
+            self._host.host_id, name, self.is_stalled, self.app_id, self.present_id, who
+        )
         effects.send(ActorId(WORKER, self._instance_id), RUN, pack(wanted))
 
     def _stalled(self, problem: str) -> ExecutionStalled:
         _log.error(
             "instance stalled", extra={"instance_id": self._instance_id, "reason": problem[:500]}
         )
-        return ExecutionStalled(at_ns=self._now_ns(), reason="code", description=problem)
+        return ExecutionStalled(at_ns=self.now_ns(), reason="code", description=problem)
 
-    def _keep(self, effects: Effects, facts: Iterable[HistoryEvent]) -> None:
+    def keep(self, effects: Effects, facts: Iterable[HistoryEvent]) -> None:
+        """Put facts behind those that wait for somebody who can run the code."""
         for fact in facts:
             if isinstance(fact, ExecutionStarted):
-                self._store_input(effects, fact)
+                self.store_input(effects, fact)
             self.inbox.put(effects, fact)
 
     def worker_ready(self, effects: Effects) -> None:
         """Somebody may be able to run the code now: try again."""
         self.worker_wanted = False
+        if self.state.is_remote:
+            self.take(effects)
+            return
         if self.state.stalled_reason and not self.problem and self.run is not None:
-            self._record(effects, TurnStarted(at_ns=self._now_ns()))  # ends the stall
+            self.record(effects, TurnStarted(at_ns=self.now_ns()))  # ends the stall
         self.take(effects)
 
     def _run_over(self, effects: Effects, facts: list[HistoryEvent]) -> None:
@@ -256,35 +261,38 @@ class Execution:
             queue = deque([*following, *filter(outlives_execution, queue)])
             generations += 1
             if generations >= GENERATIONS_PER_TURN:
-                self._keep(effects, queue)
-                effects.send(ActorId(INSTANCE, self._instance_id), GO_ON)
+                self.keep(effects, queue)
+                effects.send(effects.actor, GO_ON)
                 return
 
     def _step(self, effects: Effects, fact: HistoryEvent) -> list[HistoryEvent] | None:
         """Take one fact. Returns the first facts of the next execution after continue-as-new."""
         if isinstance(fact, ExecutionStarted):
-            self._store_input(effects, fact)
+            self.store_input(effects, fact)
             if not self._begin(effects, fact):
                 return None
         length_before = self.state.history_length
-        self._record(effects, fact)
+        self.record(effects, fact)
         run = self.run
         if run is None:
             return None
         following: list[HistoryEvent] | None = None
         for action in run.feed(fact):
-            following = self._act(effects, action, fact.at_ns) or following
+            following = self.act(effects, action, fact.at_ns) or following
         if run.custom_status != self.custom_status:
-            self._store_custom_status(effects, run.custom_status)
+            self.store_custom_status(effects, run.custom_status)
         self._mind_length(length_before)
         return following
 
+    def _definition(self, name: str) -> WorkflowDefinition | None:
+        return self._host.definition(name) if self._host.takes(self.app_id, name) else None
+
     def _begin(self, effects: Effects, start: ExecutionStarted) -> bool:
-        definition = self._host.definition(start.name)
+        definition = self._definition(start.name)
         if definition is not None:
             self.run = WorkflowRun(definition, self._instance_id, self._host.limits)
             return True
-        self._record(effects, start)
+        self.record(effects, start)
         failure = FailureDetails(
             error_type="WorkflowNotRegistered",
             message=f"workflow {start.name!r} is not registered; register it with @app.workflow, "
@@ -300,27 +308,28 @@ class Execution:
         if length_before < limits.history_events_warn <= length:
             ids = {"instance_id": self._instance_id, "workflow": self.state.name, "events": length}
             _log.warning("history is long; use continue-as-new", extra=ids)
-        most = limits.history_events_max
-        if length > most and self.state.terminal_status is None and not self.problem:
-            self.problem = (
-                f"the history has more than {most:,} events; use continue-as-new in the "
-                "workflow's loop. Raise the limit to let this instance go on"
+        if length > limits.history_events_max and self.state.terminal_status is None:
+            self.problem = self.problem or (
+                f"the history has more than {limits.history_events_max:,} events; use "
+                "continue-as-new in the workflow's loop. Raise the limit to let this instance go on"
             )
 
     # ---- what the code asks for ----------------------------------------------------------------
 
-    def _act(self, effects: Effects, action: Action, at_ns: int) -> list[HistoryEvent] | None:
+    def act(self, effects: Effects, action: Action, at_ns: int) -> list[HistoryEvent] | None:
+        """Record and do what the code asks for. Returns the first facts of the next execution after
+        continue-as-new."""
         if isinstance(action, CancelTimer):
             cancel_timer(effects, self.state, action.timer_id)
             return None
         if isinstance(action, Complete) and action.status is Status.CONTINUED_AS_NEW:
-            return self._continue_as_new(effects, action, at_ns)
+            return self.continue_as_new(effects, action, at_ns)
         event = event_of(action, self._instance_id, at_ns)
         if isinstance(event, ExecutionCompleted):
             self._end(effects, event)
         elif event is not None:
             recorded = self._overridden(event)
-            self._record(effects, recorded)
+            self.record(effects, recorded)
             carry_out(effects, self.state, recorded)
         if isinstance(action, CreateDetached):
             start_detached(effects, action)
@@ -345,7 +354,7 @@ class Execution:
         failure: FailureDetails | None = None,
     ) -> None:
         """End the execution without asking its code."""
-        at_ns = self._now_ns()
+        at_ns = self.now_ns()
         self._end(
             effects, ExecutionCompleted(at_ns=at_ns, status=status, result=output, failure=failure)
         )
@@ -354,14 +363,14 @@ class Execution:
         """End the execution as TERMINATED, whatever its code does; children too if recursive."""
         for fact in self.inbox.take_all(effects):
             if isinstance(fact, ExecutionStarted):
-                self._store_input(effects, fact)
-            self._record(effects, fact)
+                self.store_input(effects, fact)
+            self.record(effects, fact)
         effects.cancel_reminder(SCHEDULED_START)
         children = list(self.state.open_children.values())
-        self._record(
+        self.record(
             effects,
             ExecutionTerminated(
-                at_ns=self._now_ns(), output=request.text, recursive=request.recursive
+                at_ns=self.now_ns(), output=request.text, recursive=request.recursive
             ),
         )
         self.end(effects, Status.TERMINATED, output=request.text)
@@ -372,7 +381,7 @@ class Execution:
     def _end(self, effects: Effects, event: ExecutionCompleted) -> None:
         state = self.state
         self._cancel_all_timers(effects)
-        self._record(effects, event)
+        self.record(effects, event)
         if event.result is not None:
             effects.put_field(OUTPUT, event.result.encode())
         if event.failure is not None:
@@ -392,7 +401,7 @@ class Execution:
             report_end(effects, state.parent, self._instance_id, event)
         effects.retire_actor()
 
-    def _continue_as_new(self, effects: Effects, end: Complete, at_ns: int) -> list[HistoryEvent]:
+    def continue_as_new(self, effects: Effects, end: Complete, at_ns: int) -> list[HistoryEvent]:
         """Replace the execution by the next one; whatever still arrives for the old one is late."""
         old = self.state
         self._cancel_all_timers(effects)
@@ -423,19 +432,22 @@ class Execution:
 
     # ---- storing -------------------------------------------------------------------------------
 
-    def _record(self, effects: Effects, event: HistoryEvent) -> None:
+    def record(self, effects: Effects, event: HistoryEvent) -> None:
+        """Append an event to the history and fold it into the state."""
         if type(event) is EventRaised:
             end_wait(effects, self.state, event.name)
         effects.append_log(stripped(event))
         self.state.apply(event)
 
-    def _store_input(self, effects: Effects, start: ExecutionStarted) -> None:
+    def store_input(self, effects: Effects, start: ExecutionStarted) -> None:
+        """Keep the input of the start as a value of its own."""
         if start.input is None:
             effects.delete_field(INPUT)
         else:
             effects.put_field(INPUT, start.input.encode())
 
-    def _store_custom_status(self, effects: Effects, custom_status: str | None) -> None:
+    def store_custom_status(self, effects: Effects, custom_status: str | None) -> None:
+        """Replace the custom status."""
         self.custom_status = custom_status
         if custom_status is None:
             effects.delete_field(CUSTOM_STATUS)
@@ -453,10 +465,13 @@ class Execution:
         start = self.pending_start
         if start is None or self.state.started:
             return self.state
-        return state_before(start, continues=self.continues)
+        shown = state_before(start, continues=self.continues)
+        shown.stalled_reason = self.state.stalled_reason
+        shown.stalled_description = self.state.stalled_description
+        return shown
 
-    def _now_ns(self) -> int:
-        """Now, but never before the newest fact: time does not run backwards in a history."""
+    def now_ns(self) -> int:
+        """Return now, never before the newest fact: time does not run backwards in a history."""
         return max(self._host.now_ns(), self.state.updated_at_ns)
 
     # ---- rerun ---------------------------------------------------------------------------------
@@ -471,14 +486,13 @@ class Execution:
         """Begin with a copied history, drive again what was open in it, then take `facts`."""
         for event in history:
             if isinstance(event, ExecutionStarted):
-                self._store_input(effects, event)
-            self._record(effects, event)
+                self.store_input(effects, event)
+            self.record(effects, event)
         if history:
             self._rebuild(history)
         open_ids = {*self.state.open_tasks, *self.state.open_timers, *self.state.open_children}
-        for event in history:
-            if event.event_id in open_ids:
-                carry_out(effects, self.state, event)
+        for event in filter(lambda event: event.event_id in open_ids, history):
+            carry_out(effects, self.state, event)
         self._override = override
         try:
             self.take(effects, *facts)

@@ -38,11 +38,11 @@ from actorflow.workflow.events import (
 )
 from actorflow.workflow.execution import SCHEDULED_START, Execution
 from actorflow.workflow.model import WaitReason
-from actorflow.workflow.outbound import report_end_again, timer_of
+from actorflow.workflow.outbound import report, report_end_again, timer_of
 from actorflow.workflow.records import CUSTOM_STATUS, EVENT_IDS, FAILURE, OUTPUT
+from actorflow.workflow.remote import take_turn
 from actorflow.workflow.requests import (
     GO_ON,
-    INSTANCE,
     PURGE,
     RAISE,
     RESULT,
@@ -51,14 +51,16 @@ from actorflow.workflow.requests import (
     START,
     SUSPEND,
     TERMINATE,
+    TURN,
     WHY,
+    WORKER,
     WORKER_READY,
     ControlRequest,
     PurgeRequest,
     RaiseRequest,
     SeedRequest,
     StartRequest,
-    pack_result,
+    TurnDone,
     unpack,
     unpack_result,
 )
@@ -69,7 +71,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actorflow.actors import ActorRecord, Effects, Message
-    from actorflow.workflow.execution import ExecutionHost
+    from actorflow.workflow.host import ExecutionHost
 
 NOTHING = b""
 
@@ -121,7 +123,7 @@ class InstanceActor:
         if (refusal := self._refusal(old, request)) is not None:
             self._refuse_start(effects, request, refusal)
             return NOTHING
-        new = Execution(self._actor_id.key, self._host)
+        new = Execution(self._actor_id, self._host)
         new.start_key = key
         generation = 1
         if old is not None:
@@ -147,7 +149,10 @@ class InstanceActor:
                 parent=request.parent,
                 scheduled_start_ns=scheduled_ns,
                 generation=generation,
+                version=request.version,
+                tags=request.tags,
                 trace_parent=request.trace_parent,
+                trace_state=request.trace_state,
             ),
         )
         return NOTHING
@@ -188,8 +193,7 @@ class InstanceActor:
         failed = ChildFailed(
             at_ns=self._host.now_ns(), task_id=request.parent.task_id, failure=failure
         )
-        parent = ActorId(INSTANCE, request.parent.instance_id)
-        effects.send(parent, RESULT, pack_result(request.parent.execution_id, failed))
+        report(effects, request.parent, failed)
 
     # ---- operations ----------------------------------------------------------------------------
 
@@ -203,7 +207,7 @@ class InstanceActor:
         execution = self._existing(effects)
         if execution is None or execution.status().is_terminal:
             return NOTHING
-        if execution.problem and message.reply is not None:
+        if execution.is_stalled and message.reply is not None:
             execution.take(effects)  # so that the stall is on record
             effects.answer_error(InstanceStalledError(self._actor_id.key))
             return NOTHING
@@ -294,7 +298,7 @@ class InstanceActor:
             return NOTHING
         request = unpack(SeedRequest, message.payload)
         override = (request.input_for, request.input) if request.overwrite_input else None
-        self.execution = Execution(self._actor_id.key, self._host)
+        self.execution = Execution(self._actor_id, self._host)
         self.execution.seed(
             effects,
             [decode_event(record) for record in request.history],
@@ -385,10 +389,22 @@ class InstanceActor:
             self.execution.take(effects)
         return NOTHING
 
-    def worker_ready(self, effects: Effects, _: Message) -> bytes:
-        """Somebody may be able to run the code now."""
-        if self.execution is not None:
-            self.execution.worker_ready(effects)
+    def worker_ready(self, effects: Effects, message: Message) -> bytes:
+        """Somebody may be able to run the code now. The payload is the execution that asked for
+        one, empty from releases that did not say."""
+        execution = self.execution
+        asked = message.payload.decode()
+        if execution is not None and asked in ("", execution.present_id):
+            execution.worker_ready(effects)
+        return NOTHING
+
+    def turn(self, effects: Effects, message: Message) -> bytes:
+        """A remote worker has done a turn."""
+        if self.execution is None:
+            return NOTHING
+        done = unpack(TurnDone, message.payload)
+        is_asked_for = message.sender is not None and message.sender.type == WORKER
+        take_turn(self.execution, effects, done, is_asked_for=is_asked_for)
         return NOTHING
 
     def _fact_ns(self, execution: Execution) -> int:
@@ -408,6 +424,7 @@ _HANDLERS: dict[str, Callable[[InstanceActor, Effects, Message], bytes]] = {
     REMIND: InstanceActor.remind,
     GO_ON: InstanceActor.go_on,
     WORKER_READY: InstanceActor.worker_ready,
+    TURN: InstanceActor.turn,
 }
 
 

@@ -3,24 +3,24 @@
 from actorflow.actors.address import ActorId, checked_actor_id
 from actorflow.actors.errors import InvalidActorIdError
 from actorflow.workflow.errors import InstanceNotFoundError, InvalidRequestError
-from actorflow.workflow.requests import INSTANCE
+from actorflow.workflow.requests import DEFAULT_APP, instance_type
 
 RESERVED_PREFIX = "dapr.internal."
 """Workflow names that Dapr reserves; refused at the door."""
 
 
-def instance_actor(instance_id: str) -> ActorId:
+def instance_actor(instance_id: str, app_id: str = DEFAULT_APP) -> ActorId:
     """Return the actor of an instance id. Raises InvalidRequestError."""
     try:
-        return checked_actor_id(INSTANCE, instance_id)
+        return checked_actor_id(instance_type(app_id), instance_id)
     except InvalidActorIdError as error:
         raise InvalidRequestError(str(error).replace("actor key", "instance id")) from None
 
 
-def known_actor(instance_id: str) -> ActorId:
+def known_actor(instance_id: str, app_id: str = DEFAULT_APP) -> ActorId:
     """Return the actor of an id that should exist. Raises InstanceNotFoundError."""
     try:
-        return instance_actor(instance_id)
+        return instance_actor(instance_id, app_id)
     except InvalidRequestError:
         raise InstanceNotFoundError(instance_id) from None  # no instance can have such an id
 

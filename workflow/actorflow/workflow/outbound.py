@@ -26,7 +26,6 @@ from actorflow.workflow.events import (
 )
 from actorflow.workflow.requests import (
     ACTIVITY,
-    INSTANCE,
     RAISE,
     RESULT,
     RUN,
@@ -36,6 +35,8 @@ from actorflow.workflow.requests import (
     RaiseRequest,
     StartRequest,
     WorkItem,
+    app_of,
+    instance_type,
     pack,
     pack_result,
 )
@@ -57,11 +58,6 @@ SPREAD = "\x1f"
 control character."""
 
 
-def asker_of(activity: ActorId) -> str:
-    """Return the id of the instance that asked for an activity."""
-    return activity.key.partition(SPREAD)[0]
-
-
 def carry_out(effects: Effects, state: InstanceState, event: HistoryEvent) -> None:
     """Do what a recorded event asks for; nothing for an event that asks for nothing.
 
@@ -75,8 +71,15 @@ def carry_out(effects: Effects, state: InstanceState, event: HistoryEvent) -> No
 
 def start_detached(effects: Effects, action: CreateDetached) -> None:
     """Start an instance that nobody waits for."""
-    request = StartRequest(action.name, action.input, action.scheduled_start_ns)
-    effects.send(ActorId(INSTANCE, action.instance_id), START, pack(request))
+    request = StartRequest(
+        action.name,
+        action.input,
+        action.scheduled_start_ns,
+        trace_parent=action.trace_parent,
+        version=action.version,
+        tags=action.tags,
+    )
+    effects.send(_sibling(effects, action.app_id, action.instance_id), START, pack(request))
 
 
 def cancel_timer(effects: Effects, state: InstanceState, timer_id: int) -> None:
@@ -95,14 +98,16 @@ def end_wait(effects: Effects, state: InstanceState, name: str) -> None:
         effects.cancel_reminder(timer_name(state.generation, timer_id))
 
 
-def parent_ref(state: InstanceState, task_id: int) -> ParentRef:
-    """Return what a child of this instance knows of its parent."""
+def parent_ref(state: InstanceState, task_id: int, app_id: str = "") -> ParentRef:
+    """Return what a child of this instance knows of its parent, whose app is named where it is not
+    the child's."""
     return ParentRef(
         instance_id=state.instance_id,
         execution_id=state.execution_id,
         task_id=task_id,
         name=state.name,
         depth=1 if state.parent is None else state.parent.depth + 1,
+        app_id=app_id,
     )
 
 
@@ -119,8 +124,13 @@ def report_end(
             error_type="WorkflowTerminated", message=f"{instance_id} was terminated"
         )
         completion = ChildFailed(at_ns=event.at_ns, task_id=parent.task_id, failure=failure)
+    report(effects, parent, completion)
+
+
+def report(effects: Effects, parent: ParentRef, completion: HistoryEvent) -> None:
+    """Send the end of a child to its parent."""
     payload = pack_result(parent.execution_id, completion)
-    effects.send(ActorId(INSTANCE, parent.instance_id), RESULT, payload)
+    effects.send(_sibling(effects, parent.app_id, parent.instance_id), RESULT, payload)
 
 
 def report_end_again(effects: Effects, state: InstanceState) -> None:
@@ -140,7 +150,7 @@ def terminate_children(effects: Effects, children: Iterable[OpenChild], executio
     """Terminate children, and theirs; the execution id tells them from later users of their ids."""
     payload = pack(ControlRequest(None, True, execution_id))
     for child in children:
-        effects.send(ActorId(INSTANCE, child.instance_id), TERMINATE, payload)
+        effects.send(_sibling(effects, child.app_id, child.instance_id), TERMINATE, payload)
 
 
 def timer_name(generation: int, timer_id: int) -> str:
@@ -167,6 +177,11 @@ def _schedule_task(effects: Effects, state: InstanceState, event: TaskScheduled)
         event.task_execution_id,
         event.input,
         state.open_tasks[event.event_id].attempt,
+        event.app_id or app_of(effects.actor.type),
+        effects.actor.type,
+        event.version,
+        event.trace_parent,
+        event.propagation,
     )
     key = state.instance_id
     if len(state.open_tasks) > OPEN_TASKS_AT_HOME:
@@ -175,8 +190,15 @@ def _schedule_task(effects: Effects, state: InstanceState, event: TaskScheduled)
 
 
 def _start_child(effects: Effects, state: InstanceState, event: ChildCreated) -> None:
-    request = StartRequest(event.name, event.input, parent=parent_ref(state, event.event_id))
-    effects.send(ActorId(INSTANCE, event.instance_id), START, pack(request))
+    parent = parent_ref(state, event.event_id, app_of(effects.actor.type) if event.app_id else "")
+    request = StartRequest(
+        event.name,
+        event.input,
+        parent=parent,
+        version=event.version,
+        trace_parent=event.trace_parent,
+    )
+    effects.send(_sibling(effects, event.app_id, event.instance_id), START, pack(request))
 
 
 def _set_timer(effects: Effects, state: InstanceState, event: TimerCreated) -> None:
@@ -187,7 +209,13 @@ def _set_timer(effects: Effects, state: InstanceState, event: TimerCreated) -> N
 
 def _send_event(effects: Effects, _: InstanceState, event: EventSent) -> None:
     request = RaiseRequest(event.name, event.input)
-    effects.send(ActorId(INSTANCE, event.instance_id), RAISE, pack(request))
+    effects.send(_sibling(effects, "", event.instance_id), RAISE, pack(request))
+
+
+def _sibling(effects: Effects, app_id: str, instance_id: str) -> ActorId:
+    """Return an instance of another app, or ("") of the same one as the instance of these
+    effects."""
+    return ActorId(instance_type(app_id) if app_id else effects.actor.type, instance_id)
 
 
 _CARRIERS: dict[type, Callable[[Effects, InstanceState, Any], None]] = {

@@ -94,10 +94,12 @@ def summary_of(state: InstanceState, *, start_key: str, worker_wanted: bool) -> 
     )
 
 
-def query_of(wanted: InstanceFilter, *, limit: int, after: str) -> Query:
+def query_of(
+    wanted: InstanceFilter, *, limit: int, after: str, actor_type: str = INSTANCE
+) -> Query:
     """Return the search for the instances that a filter describes."""
     return Query(
-        INSTANCE,
+        actor_type,
         limit,
         after=after,
         phases=tuple(status.value for status in wanted.statuses),
@@ -207,8 +209,10 @@ def history_of(record: ActorRecord) -> list[HistoryEvent]:
 
 def _history_of(record: ActorRecord) -> list[HistoryEvent]:
     events = [decode_event(entry) for entry in record.log]
-    if events and isinstance(events[0], ExecutionStarted):
-        events[0] = replace(events[0], input=_text(record.fields.get(INPUT)))
+    for index, event in enumerate(events):  # a remote worker's turn begins before the start
+        if isinstance(event, ExecutionStarted):
+            events[index] = replace(event, input=_text(record.fields.get(INPUT)))
+            break
     if events and isinstance(events[-1], ExecutionCompleted):
         failure = record.fields.get(FAILURE)
         events[-1] = replace(
@@ -219,9 +223,11 @@ def _history_of(record: ActorRecord) -> list[HistoryEvent]:
     return events
 
 
-def children_in(history: Iterable[HistoryEvent]) -> list[str]:
-    """Return the instance ids of all children that a history asked for."""
-    return [event.instance_id for event in history if isinstance(event, ChildCreated)]
+def children_in(history: Iterable[HistoryEvent]) -> list[tuple[str, str]]:
+    """Return instance id and app ("": its own) of all children that a history asked for."""
+    return [
+        (event.instance_id, event.app_id) for event in history if isinstance(event, ChildCreated)
+    ]
 
 
 def inbox_of(record: ActorRecord) -> dict[int, HistoryEvent]:

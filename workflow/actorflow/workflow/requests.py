@@ -4,11 +4,16 @@ from typing import TypeVar
 
 import msgspec
 
+from actorflow.workflow.actions import Action
 from actorflow.workflow.codec import decode_event, encode_event
 from actorflow.workflow.events import HistoryEvent, ParentRef
 
 INSTANCE = "workflow"
-"""Actor type of workflow instances; the key is the instance id."""
+"""Actor type of workflow instances of the app `DEFAULT_APP`; the key is the instance id. Those of
+other apps have a type each: see `instance_type`."""
+
+DEFAULT_APP = "default"
+"""App id of programs that name none."""
 
 ACTIVITY = "activity"
 """Worker type that runs activities; the key is the id of the instance that asked."""
@@ -27,6 +32,7 @@ WHY = "why"
 RESULT = "result"
 WORKER_READY = "worker_ready"
 GO_ON = "go_on"
+TURN = "turn"
 RUN = "run"
 
 
@@ -44,6 +50,9 @@ class StartRequest(_Request, frozen=True):
     idempotency_key: str = ""
     unique: bool = False
     trace_parent: str | None = None
+    trace_state: str | None = None
+    version: str | None = None
+    tags: dict[str, str] = {}
 
 
 class RaiseRequest(_Request, frozen=True):
@@ -82,7 +91,8 @@ class SeedRequest(_Request, frozen=True):
 
 
 class WorkItem(_Request, frozen=True):
-    """One activity to run."""
+    """One activity to run. `app_id` is the app whose workers run it; `asker_type` is the actor type
+    of the instance that asked."""
 
     instance_id: str
     execution_id: str
@@ -92,18 +102,62 @@ class WorkItem(_Request, frozen=True):
     task_execution_id: str = ""
     input: str | None = None
     attempt: int = 1
+    app_id: str = DEFAULT_APP
+    asker_type: str = INSTANCE
+    version: str | None = None
+    trace_parent: str | None = None
+    propagation: str = ""
+
+
+ANYBODY = ""
+HERE = "here"
+REMOTE = "remote"
 
 
 class WorkerWanted(_Request, frozen=True):
     """An instance has facts that nobody here can run. `host` is the engine that found out,
-    `stalled` says that its code was there but did not fit its history."""
+    `stalled` says that its code was there but did not fit its history. `who` may go on: in-process
+    code (HERE) or remote workers (REMOTE), whichever has begun the execution; ANYBODY before."""
 
     host: str
     name: str
     stalled: bool = False
+    app_id: str = DEFAULT_APP
+    execution_id: str = ""
+    who: str = ANYBODY
+
+
+class TurnDone(_Request, frozen=True):
+    """What a remote worker made of a turn. It counts only for the execution, the length of its
+    history and the first `fact_count` waiting facts that the worker saw: else it is late.
+
+    at_ns: the clock of the turn.
+    stalled: reason and description when the worker cannot go on; then nothing else counts.
+    """
+
+    execution_id: str
+    history_length: int
+    fact_count: int
+    at_ns: int
+    actions: tuple[Action, ...] = ()
+    custom_status: str | None = None
+    version: str | None = None
+    patches: tuple[str, ...] = ()
+    stalled: tuple[str, str] | None = None
 
 
 _R = TypeVar("_R", bound=_Request)
+
+
+def instance_type(app_id: str) -> str:
+    """Return the actor type of an app's instances: two apps may use the same instance id."""
+    return INSTANCE if app_id == DEFAULT_APP else f"{INSTANCE}@{app_id}"
+
+
+def app_of(actor_type: str) -> str:
+    """Return the app of an instance's actor type."""
+    return actor_type.partition("@")[2] or DEFAULT_APP
+
 
 _encoder = msgspec.json.Encoder()
 _decoders: dict[type[_Request], msgspec.json.Decoder[_Request]] = {
@@ -116,6 +170,7 @@ _decoders: dict[type[_Request], msgspec.json.Decoder[_Request]] = {
         SeedRequest,
         WorkItem,
         WorkerWanted,
+        TurnDone,
     )
 }
 

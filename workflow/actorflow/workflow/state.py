@@ -25,6 +25,7 @@ from actorflow.workflow.events import (
     TimerCreated,
     TimerFired,
     TimerOrigin,
+    TurnStarted,
 )
 from actorflow.workflow.model import WaitReason
 
@@ -52,6 +53,7 @@ class OpenChild(NamedTuple):
     instance_id: str
     name: str
     since_ns: int
+    app_id: str = ""
 
 
 class InstanceState:
@@ -59,7 +61,8 @@ class InstanceState:
 
     Empty before the first event. Mappings are by action id. `children_seen` are the instance ids of
     all children ever asked for, in order. `terminate_recursive` is None until termination was
-    asked for. `stalled_reason` is "" while nothing is wrong.
+    asked for. `stalled_reason` is "" while nothing is wrong. `is_remote` says that a remote worker
+    took the first turn; `patches` is what its code has said of itself so far.
 
     A cancelled timer is recorded nowhere: tell `cancel_timer`, or it is shown until it would fire.
     """
@@ -75,12 +78,14 @@ class InstanceState:
         "history_length",
         "input",
         "instance_id",
+        "is_remote",
         "name",
         "open_children",
         "open_tasks",
         "open_timers",
         "output",
         "parent",
+        "patches",
         "scheduled_start_ns",
         "stalled_description",
         "stalled_reason",
@@ -98,6 +103,8 @@ class InstanceState:
         self.execution_id = ""
         self.generation = 1
         self.version: str | None = None
+        self.is_remote = False
+        self.patches: tuple[str, ...] = ()
         self.input: str | None = None
         self.output: str | None = None
         self.failure: FailureDetails | None = None
@@ -239,6 +246,12 @@ def _timer_reason(state: InstanceState, timer: OpenTimer) -> WaitReason:
     )
 
 
+def _turn_started(state: InstanceState, event: TurnStarted) -> None:
+    if not state.started:
+        state.is_remote = True
+    state.patches += event.patches
+
+
 def _started(state: InstanceState, event: ExecutionStarted) -> None:
     state.started = True
     state.name = event.name
@@ -297,7 +310,9 @@ def _task_failed(state: InstanceState, event: TaskFailed) -> None:
 
 
 def _child_created(state: InstanceState, event: ChildCreated) -> None:
-    state.open_children[event.event_id] = OpenChild(event.instance_id, event.name, event.at_ns)
+    state.open_children[event.event_id] = OpenChild(
+        event.instance_id, event.name, event.at_ns, event.app_id
+    )
     # A retry asks for the same id again.
     if state.attempts_of(event.instance_id) == 1:
         state.children_seen.append(event.instance_id)
@@ -331,6 +346,7 @@ def _event_raised(state: InstanceState, event: EventRaised) -> None:
 
 
 _FOLDERS: dict[type, Callable[[InstanceState, Any], None]] = {
+    TurnStarted: _turn_started,
     ExecutionStarted: _started,
     ExecutionCompleted: _completed,
     ExecutionTerminated: _terminated,

@@ -153,7 +153,7 @@ def _fields(record: msgspec.Struct) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     for name in record.__struct_fields__:
         value = getattr(record, name)
-        if value is None:
+        if value is None or (value == "" and name in _SHOWN_WHEN_SET):
             continue
         if name == "at_ns":
             shown["timestamp"] = time_text(value)
@@ -164,6 +164,10 @@ def _fields(record: msgspec.Struct) -> dict[str, Any]:
         else:
             shown[_json_name(name)] = value
     return shown
+
+
+_SHOWN_WHEN_SET = frozenset({"app_id", "propagation", "rerun_of", "retry_of"})
+"""Members of events that most instances never use."""
 
 
 def _json_name(name: str) -> str:

@@ -1,0 +1,40 @@
+"""What an instance asks of the engine that hosts it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from actorflow.workflow.limits import Limits
+    from actorflow.workflow.registry import WorkflowDefinition
+
+
+class ExecutionHost(Protocol):
+    """What an instance asks of the engine."""
+
+    @property
+    def host_id(self) -> str:
+        """Unique to this run of the engine."""
+        ...
+
+    def takes(self, app_id: str, name: str) -> bool:
+        """Whether the code of this program decides what becomes of workflows of this name, if only
+        by not having it; else remote workers do."""
+        ...
+
+    @property
+    def limits(self) -> Limits:
+        """Named limits of one instance."""
+        ...
+
+    def definition(self, name: str) -> WorkflowDefinition | None:
+        """Return the code of this name."""
+        ...
+
+    def new_id(self) -> str:
+        """Return a random UUID."""
+        ...
+
+    def now_ns(self) -> int:
+        """Return UTC nanoseconds."""
+        ...

@@ -1,0 +1,126 @@
+"""The connection of one remote worker, seen from the engine: what it was given and has not done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from actorflow.workflow.outbound import SPREAD
+
+if TYPE_CHECKING:
+    from actorflow.actors import ActorId, Delivery
+    from actorflow.actors.message import Message
+    from actorflow.workflow.requests import WorkerWanted, WorkItem
+    from actorflow.workflow.workitem import ActivityItem, TurnItem
+
+    Item = TurnItem | ActivityItem
+
+Key = tuple["ActorId", int]
+"""What a piece of work is known by on all hosts: target and id of its durable message."""
+
+ITEMS_MAX = 100
+"""Items that a worker may hold unanswered. The JavaScript SDK drops what comes beyond 110."""
+
+
+class Work:
+    """One durable request for work, on its way to somebody who can do it.
+
+    `holder` has it: a stream of this host, the id of another host, or nobody. `lender` is the host
+    that has lent it to this one; our own has a `delivery` instead. `is_stalled` says that workers
+    which were connected so far cannot do it.
+    """
+
+    __slots__ = ("app_id", "delivery", "holder", "is_stalled", "key", "lender", "request")
+
+    def __init__(
+        self,
+        message: Message,
+        request: WorkItem | WorkerWanted,
+        *,
+        delivery: Delivery | None = None,
+        lender: str = "",
+    ) -> None:
+        self.delivery = delivery
+        self.request = request
+        self.app_id = request.app_id
+        self.key: Key = (message.target, message.id)
+        self.lender = lender
+        self.holder: WorkerStream | str | None = None
+        self.is_stalled = False
+
+    @property
+    def is_void(self) -> bool:
+        """Whether the partition has another owner by now, who gives the work out himself."""
+        return self.delivery is not None and self.delivery.is_void
+
+    @property
+    def asked(self) -> tuple[str, int]:
+        """Instance and task id that an answer without a token names; task id -1 for a turn."""
+        task_id = getattr(self.request, "task_id", -1)
+        return self.key[0].key.partition(SPREAD)[0], task_id
+
+
+class StreamHost(Protocol):
+    """What a stream asks of the dispatcher that it belongs to."""
+
+    def disconnect(self, stream: WorkerStream) -> None:
+        """Give back what the stream holds, after a grace in which its worker may come back."""
+        ...
+
+    def refuse(self, stream: WorkerStream, item: Item, reason: str) -> None:
+        """The item cannot be sent to this worker: its instance stalls."""
+        ...
+
+
+class WorkerStream:
+    """A worker that is connected to this host; made by `Dispatcher.connect`.
+
+    `serial` grows with each connection. The worker gets no more than `items_max` items that it has
+    not answered, so a slow one stops receiving while others go on.
+
+    Concurrency: one reader; everything on the event loop.
+    """
+
+    def __init__(self, host: StreamHost, app_id: str, serial: int, items_max: int) -> None:
+        self.app_id = app_id
+        self.serial = serial
+        self.items_max = items_max
+        self.given: dict[Key, Work] = {}
+        self.is_closed = False
+        self._host = host
+        self._items: deque[Item] = deque()
+        self._news = asyncio.Event()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the worker may get another item."""
+        return not self.is_closed and len(self.given) < self.items_max
+
+    def push(self, item: Item) -> None:
+        """Put an item behind those that wait to be sent."""
+        self._items.append(item)
+        self._news.set()
+
+    async def next(self) -> Item | None:
+        """Return the next item to send, waiting for one; None when the stream is to end."""
+        while not self._items:
+            if self.is_closed:
+                return None
+            await self._news.wait()
+            self._news.clear()
+        return self._items.popleft()
+
+    def refuse(self, item: Item, reason: str) -> None:
+        """Say that an item got from `next` cannot be sent: its instance stalls with the reason
+        PAYLOAD_SIZE_EXCEEDED, and no other one is touched."""
+        self._host.refuse(self, item, reason)
+
+    def close(self) -> None:
+        """End the stream; harmless when it has ended. What the worker holds goes to others after a
+        short grace, and its answers stay welcome."""
+        if not self.is_closed:
+            self.is_closed = True
+            self._items.clear()
+            self._news.set()
+            self._host.disconnect(self)

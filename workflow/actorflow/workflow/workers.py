@@ -1,0 +1,398 @@
+"""Gives durable work to remote workers: to those connected here, and through other hosts to theirs.
+
+Work is a durable message of this host's partitions. A worker's answer ends it, wherever the answer
+arrives and whoever owns the partition by then; the first one that is committed counts. So to give
+the same work twice, after a worker was lost, is always safe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING
+
+from actorflow.actors import ActorId
+from actorflow.actors.errors import ActorflowError, CorruptError, UnavailableError
+from actorflow.workflow.lending import Lending
+from actorflow.workflow.remote import PAYLOAD_SIZE_EXCEEDED
+from actorflow.workflow.requests import (
+    RESULT,
+    TURN,
+    WORKER_READY,
+    TurnDone,
+    WorkerWanted,
+    WorkItem,
+    instance_type,
+    pack,
+    pack_result,
+)
+from actorflow.workflow.streams import ITEMS_MAX, Key, WorkerStream
+from actorflow.workflow.workitem import (
+    ActivityToken,
+    TurnItem,
+    TurnToken,
+    activity_item,
+    token_of,
+    turn_item,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actorflow.actors import ActorSystem
+    from actorflow.workflow.events import HistoryEvent
+    from actorflow.workflow.streams import Item, Work
+    from actorflow.workflow.workitem import Token
+
+_log = logging.getLogger(__name__)
+
+GRACE_S = 2.0
+"""A lost worker has so long to come back and answer before others get what it held."""
+
+RETRY_S = 0.5
+"""Pause before the store is asked again for what a worker is to be shown."""
+
+
+class _App:
+    """The work of one app: what waits, what waits for workers yet to connect, and its workers."""
+
+    __slots__ = ("parked", "streams", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: deque[Work] = deque()
+        self.parked: list[Work] = []
+        self.streams: list[WorkerStream] = []
+
+
+class WorkerPool:
+    """The remote workers of one host, and the work that they have or wait for.
+
+    Concurrency: everything runs on the event loop.
+    """
+
+    def __init__(self, actors: ActorSystem, *, now_ns: Callable[[], int]) -> None:
+        self._actors = actors
+        self._now_ns = now_ns
+        self._apps: dict[str, _App] = {}
+        self._works: dict[Key, Work] = {}
+        self._in_flight: dict[tuple[str, int], Token] = {}
+        self._serial = 0
+        self._news = asyncio.Event()
+        self._lending = Lending(actors, self)
+        self.late_count = 0
+
+    def start(self) -> None:
+        """Begin to speak with other hosts, once the actor system runs."""
+        self._lending.start()
+
+    # ---- what others may know ------------------------------------------------------------------
+
+    @property
+    def waiting_count(self) -> int:
+        """Pieces of work that nobody has."""
+        return sum(len(app.waiting) + len(app.parked) for app in self._apps.values())
+
+    @property
+    def given_count(self) -> int:
+        """Pieces of work that a worker has, here or through another host."""
+        return len(self._works) - self.waiting_count
+
+    def stream_count(self, app_id: str) -> int:
+        """Workers of an app that are connected here."""
+        return len(self._app(app_id).streams)
+
+    def stream_counts(self) -> dict[str, int]:
+        """Workers connected here, by app."""
+        return {name: len(app.streams) for name, app in self._apps.items() if app.streams}
+
+    def serves(self, app_id: str) -> bool:
+        """Whether a worker of the app is connected, to this host or another."""
+        return bool(self._app(app_id).streams) or self._lending.serves(app_id)
+
+    async def wait_for_stream(self, app_id: str, timeout_s: float) -> bool:
+        """Wait until a worker of the app is connected; return whether one is."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not self.serves(app_id):
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def noticed(self) -> None:
+        """Another host has, or has not, workers of some app."""
+        self._news.set()
+
+    # ---- work in -------------------------------------------------------------------------------
+
+    def put(self, work: Work) -> None:
+        """Take work that no code of this process can do."""
+        known = self._works.get(work.key)
+        if known is not None:  # its partition has moved, maybe to this host
+            known.delivery, known.lender = work.delivery, work.lender
+            return
+        self._works[work.key] = work
+        app = self._app(work.app_id)
+        if isinstance(work.request, WorkerWanted) and work.request.stalled and not work.lender:
+            self._park(work)
+        else:
+            app.waiting.append(work)
+            self._pump(work.app_id)
+
+    def completed(self, target: ActorId, message_id: int) -> None:
+        """Somebody has ended a piece of work of this host's partitions."""
+        self._forget((target, message_id))
+
+    def take_back(self, works: list[Work]) -> None:
+        """What another host, or a stream, has not done waits again, before all that is newer."""
+        for work in reversed(works):
+            work.holder = None
+            self._app(work.app_id).waiting.appendleft(work)
+        for app_id in {work.app_id for work in works}:
+            self._pump(app_id)
+
+    def find(self, key: Key) -> Work | None:
+        """Return a piece of work that is here."""
+        return self._works.get(key)
+
+    def works(self) -> list[Work]:
+        """Return all work that is here."""
+        return list(self._works.values())
+
+    def drop(self, work: Work) -> None:
+        """Forget work that nobody has: it is done, or another host's."""
+        self._works.pop(work.key, None)
+        app = self._app(work.app_id)
+        for queue in (app.waiting, app.parked):
+            if work in queue:
+                queue.remove(work)
+
+    # ---- streams -------------------------------------------------------------------------------
+
+    def connect(self, app_id: str, *, items_max: int = ITEMS_MAX) -> WorkerStream:
+        """Return a new stream of work for a worker of an app. Whoever reads it closes it."""
+        self._serial += 1
+        stream = WorkerStream(self, app_id, self._serial, items_max)
+        self._app(app_id).streams.append(stream)
+        _log.info("worker connected", extra={"app_id": app_id, "worker": stream.serial})
+        self.try_parked(app_id)
+        self._lending.announce()
+        self._news.set()
+        return stream
+
+    def try_parked(self, app_id: str) -> None:
+        """A new worker is there, here or elsewhere: what stalled may go on."""
+        app = self._app(app_id)
+        app.waiting.extend(app.parked)
+        app.parked.clear()
+        self._pump(app_id)
+
+    def disconnect(self, stream: WorkerStream) -> None:
+        """See `streams.StreamHost`."""
+        app = self._app(stream.app_id)
+        app.streams.remove(stream)
+        held = len(stream.given)
+        extra = {"app_id": stream.app_id, "worker": stream.serial, "unanswered": held}
+        _log.info("worker disconnected", extra=extra)
+        self._lending.announce()
+        asyncio.get_running_loop().call_later(GRACE_S, self._give_back, stream)
+
+    def close_streams(self) -> None:
+        """End all streams: the host stops."""
+        for app in self._apps.values():
+            for stream in list(app.streams):
+                stream.close()
+
+    def _give_back(self, stream: WorkerStream) -> None:
+        held = [work for work in stream.given.values() if work.holder is stream]
+        stream.given.clear()
+        self.take_back(held)
+        if not self._app(stream.app_id).streams:
+            self._lending.return_idle(stream.app_id)
+
+    def refuse(self, stream: WorkerStream, item: Item, reason: str) -> None:
+        """See `streams.StreamHost`."""
+        instance_id = item.instance_id if isinstance(item, TurnItem) else item.request.instance_id
+        key = (item.token.target(instance_id), item.token.message_id)
+        work = stream.given.pop(key, None)
+        if work is None:
+            return
+        work.holder = None
+        self._park(work)
+        self._actors.spawn(self._stall(item, instance_id, reason), f"stall-{instance_id}")
+        self._pump(stream.app_id)
+
+    async def _stall(self, item: Item, instance_id: str, reason: str) -> None:
+        token = item.token
+        length = count = at_ns = 0
+        if isinstance(token, TurnToken):
+            length, count, at_ns = token.history_length, token.fact_count, token.at_ns
+        done = TurnDone(
+            token.execution_id, length, count, at_ns, stalled=(PAYLOAD_SIZE_EXCEEDED, reason)
+        )
+        try:
+            await self._actors.call(token.instance(instance_id), TURN, pack(done), repeatable=True)
+        except ActorflowError as error:
+            extra = {"instance_id": instance_id, "cause": str(error)}
+            _log.warning("stall not recorded; it is met again with the next worker", extra=extra)
+
+    def _park(self, work: Work) -> None:
+        work.is_stalled = True
+        self._app(work.app_id).parked.append(work)
+
+    # ---- giving --------------------------------------------------------------------------------
+
+    def _app(self, app_id: str) -> _App:
+        app = self._apps.get(app_id)
+        if app is None:
+            app = self._apps[app_id] = _App()
+        return app
+
+    def _pump(self, app_id: str) -> None:
+        """Give what waits to whoever has room, oldest first."""
+        waiting = self._app(app_id).waiting
+        while waiting:
+            work = waiting[0]
+            if work.is_void:
+                self._works.pop(work.key, None)  # the next owner of its partition gives it out
+                waiting.popleft()
+                continue
+            stream = self._best_stream(work)
+            if stream is not None:
+                waiting.popleft()
+                self._give(work, stream)
+            elif not work.lender and self._lending.lend(work):
+                waiting.popleft()
+            else:
+                break
+
+    def _best_stream(self, work: Work) -> WorkerStream | None:
+        """Return the least busy stream with room; the newest one for what older ones cannot do."""
+        streams = [s for s in self._app(work.app_id).streams if s.has_room]
+        if work.is_stalled:
+            return max(streams, key=lambda s: s.serial, default=None)
+        return min(streams, key=lambda s: len(s.given), default=None)
+
+    def _give(self, work: Work, stream: WorkerStream) -> None:
+        work.holder = stream
+        stream.given[work.key] = work
+        if isinstance(work.request, WorkItem):
+            item = activity_item(*work.key, work.request)
+            self._in_flight[work.asked] = item.token
+            stream.push(item)
+        else:
+            self._actors.spawn(self._give_turn(work, work.request, stream), "give-turn")
+
+    async def _give_turn(self, work: Work, wanted: WorkerWanted, stream: WorkerStream) -> None:
+        """Show the worker the history and the facts, as committed by now."""
+        target, message_id = work.key
+        instance = ActorId(instance_type(work.app_id), target.key)
+        try:
+            (record,) = await self._actors.read([instance], with_log=True)
+            item = record and turn_item(
+                record,
+                message_id=message_id,
+                execution_id=wanted.execution_id,
+                now_ns=self._now_ns(),
+            )
+        except UnavailableError:
+            await asyncio.sleep(RETRY_S)  # noqa: TID251 -- back-off
+            if stream.given.pop(work.key, None) is not None:
+                self.take_back([work])
+            return
+        except CorruptError as error:
+            extra = {"instance_id": instance.key, "error": str(error)}
+            _log.error("instance cannot be read; its bytes are kept", extra=extra)
+            item = None
+        if work.holder is not stream or self._works.get(work.key) is not work:
+            return  # done by somebody else, or given back, while the store was read
+        if item is not None:
+            self._in_flight[work.asked] = item.token
+            stream.push(item)
+            return
+        # It waits for nothing that a worker could do: it asks again when it does.
+        self._forget(work.key)
+        again = (instance, WORKER_READY, wanted.execution_id.encode())
+        await self._actors.complete(*work.key, [again] if record is not None else [])
+
+    # ---- answers -------------------------------------------------------------------------------
+
+    async def finish_turn(self, app_id: str, instance_id: str, token: str, done: TurnDone) -> bool:
+        """Take what a worker made of a turn; returns when it is committed.
+
+        Args:
+            app_id: of the worker.
+            token: as sent with the item; "" from SDKs that do not send it back.
+            done: only the worker's part counts; what the worker was shown is filled in here.
+
+        Returns: False when it is late: somebody else's answer was first, or the run is over.
+
+        Raises:
+            UnavailableError: not committed, or unknown; the work is given out again.
+        """
+        found = token_of(token) if token else self._in_flight.get((instance_id, -1))
+        if not isinstance(found, TurnToken) or found.actor_type != instance_type(app_id):
+            return self._late()
+        shown = TurnDone(
+            found.execution_id,
+            found.history_length,
+            found.fact_count,
+            found.at_ns,
+            done.actions,
+            done.custom_status,
+            done.version,
+            done.patches,
+            done.stalled,
+        )
+        follow = (found.instance(instance_id), TURN, pack(shown))
+        return await self._finish(found, instance_id, follow)
+
+    async def finish_activity(
+        self, instance_id: str, task_id: int, token: str, event: Callable[[str], HistoryEvent]
+    ) -> bool:
+        """Take the result of an activity, as `finish_turn`.
+
+        Args:
+            event: makes the fact for the instance from the task execution id.
+        """
+        found = token_of(token) if token else self._in_flight.get((instance_id, task_id))
+        if not isinstance(found, ActivityToken) or found.task_id != task_id:
+            return self._late()
+        payload = pack_result(found.execution_id, event(found.task_execution_id))
+        follow = (found.instance(instance_id), RESULT, payload)
+        return await self._finish(found, instance_id, follow)
+
+    async def _finish(
+        self, token: Token, instance_id: str, follow: tuple[ActorId, str, bytes]
+    ) -> bool:
+        key = (token.target(instance_id), token.message_id)
+        try:
+            was_first = await self._actors.complete(*key, [follow])
+        except ActorflowError:
+            work = self._works.get(key)
+            if work is not None and isinstance(work.holder, WorkerStream):
+                work.holder.given.pop(key, None)
+                self.take_back([work])
+            raise
+        self._forget(key)
+        return was_first or self._late()
+
+    def _late(self) -> bool:
+        self.late_count += 1
+        return False
+
+    def _forget(self, key: Key) -> None:
+        """The work is done: whoever held it has room again."""
+        work = self._works.pop(key, None)
+        if work is None:
+            return
+        self._in_flight.pop(work.asked, None)
+        if isinstance(work.holder, WorkerStream):
+            work.holder.given.pop(key, None)
+        elif work.holder is not None:
+            self._lending.done(work)
+        else:
+            self.drop(work)
+        self._pump(work.app_id)

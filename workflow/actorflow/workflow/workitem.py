@@ -1,0 +1,145 @@
+"""PURE. What remote workers are given to do, and the tokens by which their answers find back.
+
+A token says all that an answer needs: it is good after a restart, on every host, and when somebody
+else has been given the same work since. It is no secret and no proof: what it names is checked
+against what is committed when the answer comes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from actorflow.actors.address import ActorId
+from actorflow.workflow.events import ExecutionStarted, HistoryEvent, TurnStarted
+from actorflow.workflow.outbound import SPREAD
+from actorflow.workflow.records import history_of, inbox_of
+from actorflow.workflow.requests import ACTIVITY, WORKER, WorkItem
+
+if TYPE_CHECKING:
+    from actorflow.actors.ports import ActorRecord
+
+
+class TurnToken(msgspec.Struct, frozen=True, array_like=True, tag="t"):
+    """Names a turn: the row of the request for a worker, and what the worker was shown."""
+
+    message_id: int
+    actor_type: str
+    execution_id: str
+    history_length: int
+    fact_count: int
+    at_ns: int
+
+    def target(self, instance_id: str) -> ActorId:
+        """Return the target of the request."""
+        return ActorId(WORKER, instance_id)
+
+    def instance(self, instance_id: str) -> ActorId:
+        """Return whom the answer is for."""
+        return ActorId(self.actor_type, instance_id)
+
+
+class ActivityToken(msgspec.Struct, frozen=True, array_like=True, tag="a"):
+    """Names an activity: the row of its request, and whom its result is for."""
+
+    message_id: int
+    actor_type: str
+    execution_id: str
+    task_id: int
+    task_execution_id: str
+    is_spread: bool
+
+    def target(self, instance_id: str) -> ActorId:
+        """Return the target of the request."""
+        key = f"{instance_id}{SPREAD}{self.task_id}" if self.is_spread else instance_id
+        return ActorId(ACTIVITY, key)
+
+    def instance(self, instance_id: str) -> ActorId:
+        """Return whom the answer is for."""
+        return ActorId(self.actor_type, instance_id)
+
+
+Token = TurnToken | ActivityToken
+
+_encode = msgspec.json.Encoder().encode
+_decoder: msgspec.json.Decoder[Token] = msgspec.json.Decoder(Token)
+
+
+def token_text(token: Token) -> str:
+    """Return the text that travels with the work."""
+    return _encode(token).decode()
+
+
+def token_of(text: str) -> Token | None:
+    """Return the token of a text, None for a text that is none."""
+    try:
+        return _decoder.decode(text)
+    except (msgspec.MsgspecError, UnicodeError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnItem:
+    """Facts to run the code of an instance over. `new_events` begins with a TurnStarted."""
+
+    instance_id: str
+    execution_id: str
+    past_events: tuple[HistoryEvent, ...]
+    new_events: tuple[HistoryEvent, ...]
+    token: TurnToken
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityItem:
+    """An activity to run."""
+
+    request: WorkItem
+    token: ActivityToken
+
+
+def turn_item(
+    record: ActorRecord, *, message_id: int, execution_id: str, now_ns: int
+) -> TurnItem | None:
+    """Return the turn that an instance waits for; None when it does not wait for a remote worker.
+
+    Args:
+        execution_id: of the request, "" from a release that did not say.
+
+    Raises:
+        HistoryCorruptError: its data cannot be read.
+    """
+    past = history_of(record)
+    facts = list(inbox_of(record).values())
+    starts = [event for event in facts if isinstance(event, ExecutionStarted)]
+    begun = [event for event in past if isinstance(event, ExecutionStarted)]
+    if not facts or not (starts or begun):
+        return None
+    if begun and not any(isinstance(event, TurnStarted) for event in past[: past.index(begun[0])]):
+        return None  # in-process code has begun it, and only such code can go on
+    present = (starts or begun)[0].execution_id
+    if execution_id not in ("", present):
+        return None
+    at_ns = max(now_ns, *(event.at_ns for event in facts))
+    token = TurnToken(message_id, record.actor.type, present, len(past), len(facts), at_ns)
+    return TurnItem(
+        record.actor.key,
+        present,
+        tuple(past),
+        (TurnStarted(at_ns=at_ns), *facts),
+        token,
+    )
+
+
+def activity_item(target: ActorId, message_id: int, request: WorkItem) -> ActivityItem:
+    """Return what a worker is given for a request."""
+    token = ActivityToken(
+        message_id,
+        request.asker_type,
+        request.execution_id,
+        request.task_id,
+        request.task_execution_id,
+        SPREAD in target.key,
+    )
+    return ActivityItem(request, token)
