@@ -40,6 +40,24 @@ def settle(ctx: ActivityContext, amount: int) -> int:
     return amount + 1
 
 
+@app.activity
+async def hold(_: ActivityContext, pause_s: float) -> str:
+    """Block the event loop of the host, as careless code does; another attempt does not."""
+    try:
+        mark = os.open(f"{os.environ['LEDGER_LOG']}.held", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    except FileExistsError:
+        return "let go"
+    os.write(mark, str(os.getpid()).encode())
+    os.close(mark)
+    time.sleep(pause_s)  # noqa: ASYNC251 -- this is the fault
+    return "held"
+
+
+@app.workflow
+async def holder(ctx: WorkflowContext, pause_s: float) -> str:
+    return await ctx.call_activity(hold, input=pause_s)
+
+
 @app.workflow
 async def entries(ctx: WorkflowContext, amount: int) -> list[int]:
     first = await ctx.call_activity(post, input=amount * 2 - 1)
