@@ -37,6 +37,7 @@ from actorflow.workflow.outbound import (
     start_detached,
     terminate_children,
 )
+from actorflow.workflow.propagation import Lineage, PropagatedHistory, propagated_of
 from actorflow.workflow.records import (
     CUSTOM_STATUS,
     FAILURE,
@@ -90,12 +91,14 @@ class Execution:
     __slots__ = (
         "_host",
         "_instance_id",
-        "_override",
         "app_id",
         "continues",
         "custom_status",
         "inbox",
+        "lineage",
+        "override",
         "problem",
+        "received",
         "run",
         "start_key",
         "state",
@@ -106,11 +109,13 @@ class Execution:
         self._instance_id = actor.key
         self.app_id = app_of(actor.type)
         self._host = host
-        self._override: tuple[int, str | None] | None = None
+        self.override: tuple[int, str | None] | None = None
         self.continues = False
         self.state = InstanceState()
         self.run: WorkflowRun | None = None
         self.inbox = Inbox()
+        self.lineage: Lineage | None = None
+        self.received: PropagatedHistory | None = None
         self.problem = ""
         self.start_key = ""
         self.worker_wanted = False
@@ -124,17 +129,21 @@ class Execution:
         self.start_key = head.start_key
         self.worker_wanted = head.worker_wanted
         self.continues = record.summary is not None and record.summary.phase == Status.RUNNING
+        self.received = propagated_of(record)
         history = history_of(record)
         for event in history:
             self.state.apply(event)
         self.inbox = Inbox(record)
         status = record.fields.get(CUSTOM_STATUS)
         self.custom_status = status.decode() if status is not None else None
-        if history and self.state.terminal_status is None and not self.state.is_remote:
-            self._rebuild(history)
+        if self.state.is_remote:
+            self.lineage = Lineage(record.log, self.received)
+        elif history and self.state.terminal_status is None:
+            self.rebuild(history)
         return self
 
-    def _rebuild(self, history: list[HistoryEvent]) -> None:
+    def rebuild(self, history: list[HistoryEvent]) -> None:
+        """Bring the code of this program, if it has any, to where the history ends."""
         definition = self._definition(self.state.name)
         if definition is None:
             return
@@ -330,13 +339,13 @@ class Execution:
         elif event is not None:
             recorded = self._overridden(event)
             self.record(effects, recorded)
-            carry_out(effects, self.state, recorded)
+            carry_out(effects, self.state, recorded, self.lineage)
         if isinstance(action, CreateDetached):
             start_detached(effects, action)
         return None
 
     def _overridden(self, event: HistoryEvent) -> HistoryEvent:
-        override = self._override
+        override = self.override
         if override is None or event.event_id != override[0]:
             return event
         if isinstance(event, TaskScheduled | ChildCreated):
@@ -407,6 +416,8 @@ class Execution:
         self._cancel_all_timers(effects)
         self.close()
         effects.reset_log()
+        if self.lineage is not None:
+            self.lineage.begin_again()
         self.state, self.continues = InstanceState(), True
         start = ExecutionStarted(
             at_ns=at_ns,
@@ -436,7 +447,10 @@ class Execution:
         """Append an event to the history and fold it into the state."""
         if type(event) is EventRaised:
             end_wait(effects, self.state, event.name)
-        effects.append_log(stripped(event))
+        entry = stripped(event)
+        effects.append_log(entry)
+        if self.lineage is not None:
+            self.lineage.add(entry)
         self.state.apply(event)
 
     def store_input(self, effects: Effects, start: ExecutionStarted) -> None:
@@ -473,28 +487,3 @@ class Execution:
     def now_ns(self) -> int:
         """Return now, never before the newest fact: time does not run backwards in a history."""
         return max(self._host.now_ns(), self.state.updated_at_ns)
-
-    # ---- rerun ---------------------------------------------------------------------------------
-
-    def seed(
-        self,
-        effects: Effects,
-        history: list[HistoryEvent],
-        facts: list[HistoryEvent],
-        override: tuple[int, str | None] | None,
-    ) -> None:
-        """Begin with a copied history, drive again what was open in it, then take `facts`."""
-        for event in history:
-            if isinstance(event, ExecutionStarted):
-                self.store_input(effects, event)
-            self.record(effects, event)
-        if history:
-            self._rebuild(history)
-        open_ids = {*self.state.open_tasks, *self.state.open_timers, *self.state.open_children}
-        for event in filter(lambda event: event.event_id in open_ids, history):
-            carry_out(effects, self.state, event)
-        self._override = override
-        try:
-            self.take(effects, *facts)
-        finally:
-            self._override = None

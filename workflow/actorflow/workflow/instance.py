@@ -39,6 +39,7 @@ from actorflow.workflow.events import (
 from actorflow.workflow.execution import SCHEDULED_START, Execution
 from actorflow.workflow.model import WaitReason
 from actorflow.workflow.outbound import report, report_end_again, timer_of
+from actorflow.workflow.propagation import PROPAGATED, encode_propagated
 from actorflow.workflow.records import CUSTOM_STATUS, EVENT_IDS, FAILURE, OUTPUT
 from actorflow.workflow.remote import take_turn
 from actorflow.workflow.requests import (
@@ -64,6 +65,7 @@ from actorflow.workflow.requests import (
     unpack,
     unpack_result,
 )
+from actorflow.workflow.seeding import seed
 from actorflow.workflow.seen_events import SeenEvents, seen_events_of
 from actorflow.workflow.state import waits
 
@@ -130,10 +132,13 @@ class InstanceActor:
             generation = old.state.generation + 1
             old.close()
             effects.reset_log()
-            for name in (OUTPUT, FAILURE, CUSTOM_STATUS, EVENT_IDS):
+            for name in (OUTPUT, FAILURE, CUSTOM_STATUS, EVENT_IDS, PROPAGATED):
                 effects.delete_field(name)
         self.execution = new
         self._seen = None
+        if request.propagated is not None:
+            new.received = request.propagated
+            effects.put_field(PROPAGATED, encode_propagated(request.propagated))
         scheduled_ns = request.scheduled_start_ns
         if scheduled_ns is not None and scheduled_ns > self._host.now_ns():
             due_ms = -(-scheduled_ns // 1_000_000)
@@ -299,7 +304,8 @@ class InstanceActor:
         request = unpack(SeedRequest, message.payload)
         override = (request.input_for, request.input) if request.overwrite_input else None
         self.execution = Execution(self._actor_id, self._host)
-        self.execution.seed(
+        seed(
+            self.execution,
             effects,
             [decode_event(record) for record in request.history],
             [decode_event(record) for record in request.facts],

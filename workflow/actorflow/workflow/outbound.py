@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from actorflow.actors.effects import Effects
     from actorflow.workflow.actions import CreateDetached
+    from actorflow.workflow.propagation import Lineage, PropagatedHistory
     from actorflow.workflow.state import InstanceState, OpenChild
 
 
@@ -58,15 +59,18 @@ SPREAD = "\x1f"
 control character."""
 
 
-def carry_out(effects: Effects, state: InstanceState, event: HistoryEvent) -> None:
+def carry_out(
+    effects: Effects, state: InstanceState, event: HistoryEvent, lineage: Lineage | None = None
+) -> None:
     """Do what a recorded event asks for; nothing for an event that asks for nothing.
 
     Args:
         state: of the instance, with the event folded in.
+        lineage: what it can show to others.
     """
     carrier = _CARRIERS.get(type(event))
     if carrier is not None:
-        carrier(effects, state, event)
+        carrier(effects, state, event, lineage)
 
 
 def start_detached(effects: Effects, action: CreateDetached) -> None:
@@ -167,7 +171,20 @@ def timer_of(name: str) -> tuple[int, int] | None:
     return int(generation), int(timer_id)
 
 
-def _schedule_task(effects: Effects, state: InstanceState, event: TaskScheduled) -> None:
+def _propagated(
+    effects: Effects,
+    state: InstanceState,
+    event: TaskScheduled | ChildCreated,
+    lineage: Lineage | None,
+) -> PropagatedHistory | None:
+    if lineage is None:
+        return None
+    return lineage.shown(event.propagation, state, app_of(effects.actor.type))
+
+
+def _schedule_task(
+    effects: Effects, state: InstanceState, event: TaskScheduled, lineage: Lineage | None
+) -> None:
     item = WorkItem(
         state.instance_id,
         state.execution_id,
@@ -181,7 +198,7 @@ def _schedule_task(effects: Effects, state: InstanceState, event: TaskScheduled)
         effects.actor.type,
         event.version,
         event.trace_parent,
-        event.propagation,
+        _propagated(effects, state, event, lineage),
     )
     key = state.instance_id
     if len(state.open_tasks) > OPEN_TASKS_AT_HOME:
@@ -189,7 +206,9 @@ def _schedule_task(effects: Effects, state: InstanceState, event: TaskScheduled)
     effects.send(ActorId(ACTIVITY, key), RUN, pack(item))
 
 
-def _start_child(effects: Effects, state: InstanceState, event: ChildCreated) -> None:
+def _start_child(
+    effects: Effects, state: InstanceState, event: ChildCreated, lineage: Lineage | None
+) -> None:
     parent = parent_ref(state, event.event_id, app_of(effects.actor.type) if event.app_id else "")
     request = StartRequest(
         event.name,
@@ -197,17 +216,18 @@ def _start_child(effects: Effects, state: InstanceState, event: ChildCreated) ->
         parent=parent,
         version=event.version,
         trace_parent=event.trace_parent,
+        propagated=_propagated(effects, state, event, lineage),
     )
     effects.send(_sibling(effects, event.app_id, event.instance_id), START, pack(request))
 
 
-def _set_timer(effects: Effects, state: InstanceState, event: TimerCreated) -> None:
+def _set_timer(effects: Effects, state: InstanceState, event: TimerCreated, _: object) -> None:
     if event.fire_at_ns < NEVER_NS:
         due_ms = -(-event.fire_at_ns // 1_000_000)  # rounded up: never early
         effects.set_reminder(Reminder(timer_name(state.generation, event.event_id), due_ms, 0, b""))
 
 
-def _send_event(effects: Effects, _: InstanceState, event: EventSent) -> None:
+def _send_event(effects: Effects, _: InstanceState, event: EventSent, __: object) -> None:
     request = RaiseRequest(event.name, event.input)
     effects.send(_sibling(effects, "", event.instance_id), RAISE, pack(request))
 
@@ -218,7 +238,7 @@ def _sibling(effects: Effects, app_id: str, instance_id: str) -> ActorId:
     return ActorId(instance_type(app_id) if app_id else effects.actor.type, instance_id)
 
 
-_CARRIERS: dict[type, Callable[[Effects, InstanceState, Any], None]] = {
+_CARRIERS: dict[type, Callable[[Effects, InstanceState, Any, Lineage | None], None]] = {
     TaskScheduled: _schedule_task,
     ChildCreated: _start_child,
     TimerCreated: _set_timer,

@@ -11,6 +11,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from actorflow.workflow.events import ExecutionStalled, ExecutionStarted, TurnStarted
+from actorflow.workflow.propagation import Lineage
 from actorflow.workflow.turn import outlives_execution
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ def _stall(execution: Execution, effects: Effects, reason: str, description: str
 
 
 def _apply(execution: Execution, effects: Effects, done: TurnDone) -> None:
+    if execution.lineage is None:
+        execution.lineage = Lineage((), execution.received)
     facts = execution.inbox.take_all(effects)
     seen, unseen = facts[: done.fact_count], facts[done.fact_count :]
     patches = done.patches[len(execution.state.patches) :]

@@ -7,6 +7,7 @@ import msgspec
 from actorflow.workflow.actions import Action
 from actorflow.workflow.codec import decode_event, encode_event
 from actorflow.workflow.events import HistoryEvent, ParentRef
+from actorflow.workflow.propagation import PropagatedHistory
 
 INSTANCE = "workflow"
 """Actor type of workflow instances of the app `DEFAULT_APP`; the key is the instance id. Those of
@@ -53,6 +54,7 @@ class StartRequest(_Request, frozen=True):
     trace_state: str | None = None
     version: str | None = None
     tags: dict[str, str] = {}
+    propagated: PropagatedHistory | None = None
 
 
 class RaiseRequest(_Request, frozen=True):
@@ -106,7 +108,7 @@ class WorkItem(_Request, frozen=True):
     asker_type: str = INSTANCE
     version: str | None = None
     trace_parent: str | None = None
-    propagation: str = ""
+    propagated: PropagatedHistory | None = None
 
 
 ANYBODY = ""

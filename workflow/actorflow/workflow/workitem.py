@@ -15,11 +15,13 @@ import msgspec
 from actorflow.actors.address import ActorId
 from actorflow.workflow.events import ExecutionStarted, HistoryEvent, TurnStarted
 from actorflow.workflow.outbound import SPREAD
+from actorflow.workflow.propagation import propagated_of
 from actorflow.workflow.records import history_of, inbox_of
 from actorflow.workflow.requests import ACTIVITY, WORKER, WorkItem
 
 if TYPE_CHECKING:
     from actorflow.actors.ports import ActorRecord
+    from actorflow.workflow.propagation import PropagatedHistory
 
 
 class TurnToken(msgspec.Struct, frozen=True, array_like=True, tag="t"):
@@ -89,6 +91,7 @@ class TurnItem:
     past_events: tuple[HistoryEvent, ...]
     new_events: tuple[HistoryEvent, ...]
     token: TurnToken
+    propagated: PropagatedHistory | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,7 @@ def turn_item(
         tuple(past),
         (TurnStarted(at_ns=at_ns), *facts),
         token,
+        propagated_of(record),
     )
 
 
