@@ -55,6 +55,7 @@ from actorflow.workflow.requests import (
     pack,
 )
 from actorflow.workflow.rerun import seed_request
+from actorflow.workflow.retention import KEEP_FOREVER, RetentionPolicy
 from actorflow.workflow.workers import WorkerPool
 
 if TYPE_CHECKING:
@@ -101,8 +102,10 @@ class WorkflowEngine(InstanceReader):
         partition_count: int = 1,
         cluster: Cluster | None = None,
         lease_ttl_ms: int = LEASE_TTL_MS,
+        retention: RetentionPolicy = KEEP_FOREVER,
     ) -> None:
         self.app_id = app_id
+        self.retention = retention
         self._registry = registry or Registry()
         self._ids = ids or SystemIds()
         self.limits = limits

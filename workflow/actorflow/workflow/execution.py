@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from actorflow.actors import ActorId, ActorRecord, Effects
+from actorflow.actors import ActorId, ActorRecord, Effects, Reminder
 from actorflow.workflow.actions import Action, CancelTimer, Complete, CreateDetached
 from actorflow.workflow.errors import NonDeterminismError
 from actorflow.workflow.events import (
@@ -62,6 +62,7 @@ from actorflow.workflow.requests import (
     app_of,
     pack,
 )
+from actorflow.workflow.retention import RETENTION
 from actorflow.workflow.state import InstanceState, state_before
 from actorflow.workflow.turn import event_of, outlives_execution
 
@@ -397,6 +398,9 @@ class Execution:
             effects.put_field(FAILURE, encode_failure(event.failure))
         self.close()
         self.inbox.take_all(effects)
+        delete_ms = self._host.retention.due_ms(event.status, event.at_ns)
+        if delete_ms is not None:
+            effects.set_reminder(Reminder(RETENTION, delete_ms, 0, b""))
         if event.failure is not None:
             _log.info(
                 "instance failed",

@@ -39,6 +39,7 @@ from actorflow.workflow.outbound import (
 )
 from actorflow.workflow.records import Head, head_of, history_of, inbox_of, instance_of, summary_of
 from actorflow.workflow.requests import INSTANCE, WORKER_READY
+from actorflow.workflow.retention import RETENTION
 from actorflow.workflow.state import InstanceState, state_before
 
 if TYPE_CHECKING:
@@ -414,7 +415,9 @@ def _check_inbox(
 def _check_reminders(seen: Examined, reminders: Mapping[str, Reminder]) -> None:
     state = seen.state
     for name in reminders:
-        timer = timer_of(name) if name != SCHEDULED_START else None
+        if name == RETENTION and not seen.is_open:
+            continue
+        timer = timer_of(name) if name not in (SCHEDULED_START, RETENTION) else None
         if seen.is_open and state is not None:
             if timer is not None and timer[0] == state.generation and timer[1] in state.open_timers:
                 continue

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from actorflow.workflow.limits import Limits
     from actorflow.workflow.registry import WorkflowDefinition
+    from actorflow.workflow.retention import RetentionPolicy
 
 
 class ExecutionHost(Protocol):
@@ -25,6 +26,11 @@ class ExecutionHost(Protocol):
     @property
     def limits(self) -> Limits:
         """Named limits of one instance."""
+        ...
+
+    @property
+    def retention(self) -> RetentionPolicy:
+        """How long ended instances are kept."""
         ...
 
     def definition(self, name: str) -> WorkflowDefinition | None:

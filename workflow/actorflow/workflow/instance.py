@@ -65,6 +65,7 @@ from actorflow.workflow.requests import (
     unpack,
     unpack_result,
 )
+from actorflow.workflow.retention import RETENTION
 from actorflow.workflow.seeding import seed
 from actorflow.workflow.seen_events import SeenEvents, seen_events_of
 from actorflow.workflow.state import waits
@@ -132,6 +133,7 @@ class InstanceActor:
             generation = old.state.generation + 1
             old.close()
             effects.reset_log()
+            effects.cancel_reminder(RETENTION)
             for name in (OUTPUT, FAILURE, CUSTOM_STATUS, EVENT_IDS, PROPAGATED):
                 effects.delete_field(name)
         self.execution = new
@@ -284,12 +286,15 @@ class InstanceActor:
         if not request.force and not execution.status().is_terminal:
             effects.reject(NotTerminalError(self._actor_id.key))
             return NOTHING
+        self._delete(execution, effects)
+        return NOTHING
+
+    def _delete(self, execution: Execution, effects: Effects) -> None:
         execution.close()
         self.execution = None
         self._seen = None
         effects.delete_actor()
         effects.retire_actor()
-        return NOTHING
 
     def seed(self, effects: Effects, message: Message) -> bytes:
         """Create the instance from a copied history (rerun)."""
@@ -370,9 +375,13 @@ class InstanceActor:
         return NOTHING
 
     def remind(self, effects: Effects, message: Message) -> bytes:
-        """A durable timer, or the scheduled start, is due."""
+        """A durable timer is due, the scheduled start, or the deletion of an ended instance."""
         execution = self.execution
         if execution is None or message.reminder is None:
+            return NOTHING
+        if message.reminder.name == RETENTION:
+            if execution.status().is_terminal:
+                self._delete(execution, effects)
             return NOTHING
         timer = timer_of(message.reminder.name)
         if timer is None:
