@@ -54,6 +54,7 @@ class Settings:
     partitions: int | None = None
     processes: int = 1
     lease_s: float = 10.0
+    cluster_file: Path = Path("actorflow.cluster")
     max_body_bytes: int = 4 * MI
     read_buffer_bytes: int = 4 * KI
     api_tokens: tuple[str, ...] = field(default=(), repr=False)

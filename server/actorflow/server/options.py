@@ -308,6 +308,14 @@ OPTIONS: tuple[Option, ...] = (
         help="Redis: how long a host that falls silent keeps its partitions.",
     ),
     Option(
+        name="cluster-file",
+        field="cluster_file",
+        parse=Path,
+        metavar="FILE",
+        help="Redis: where this host keeps which cluster it belongs to, so that a Redis that lost "
+        "its data is not taken for a new one.",
+    ),
+    Option(
         name="max-body-size",
         field="max_body_bytes",
         parse=parse_bytes,

@@ -12,10 +12,12 @@ from actorflow.actors.errors import (
     StoreUnavailableError,
     UsageError,
 )
+from actorflow.server.cluster_file import read_cluster_id, write_cluster_id
 
 if TYPE_CHECKING:
     from actorflow.actors.cluster import Cluster
     from actorflow.actors.ports import PartitionStore
+    from actorflow.actors.store.redis import StoreLostError
     from actorflow.server.config import Settings
     from actorflow.server.options import StoreUrl
 
@@ -64,14 +66,19 @@ async def find_store(settings: Settings) -> Found:
 async def _find_redis(settings: Settings) -> Found:
     from actorflow.actors.cluster import Cluster  # noqa: PLC0415 -- only if chosen
     from actorflow.actors.keeper import InThread  # noqa: PLC0415
-    from actorflow.actors.store.redis import RedisStore  # noqa: PLC0415
+    from actorflow.actors.store.redis import RedisStore, StoreLostError  # noqa: PLC0415
     from actorflow.actors.store.redis.lifeline import RedisLifeline  # noqa: PLC0415
     from actorflow.actors.store.redis.post import RedisPost  # noqa: PLC0415
 
+    try:
+        known = _known_cluster(settings)
+    except UsageError as err:
+        raise StartUpError(str(err)) from err
     store = RedisStore(
         settings.store.url,
         partition_count=settings.partitions,
         durability=settings.durability,
+        cluster_id=known,
     )
     log = logging.getLogger("actorflow.actors.store.redis")
     level = log.level
@@ -80,13 +87,39 @@ async def _find_redis(settings: Settings) -> Found:
         await store.open()
         count = store.partition_count
         await store.close()
+    except StoreLostError as err:
+        raise _lost_error(err, known, settings) from err
     except (ActorflowError, OSError) as err:
         raise store_error(err, settings.store) from err
     finally:
         log.setLevel(level)
+    if not known and _remembers(settings):
+        write_cluster_id(settings.cluster_file, store.cluster_id, settings.store)
     post = RedisPost(store)
     home = InThread(lambda: RedisLifeline(store))
     return Found(store, count, Cluster(post, post, home=home))
+
+
+def _remembers(settings: Settings) -> bool:
+    """With durability `memory` an empty store is what was promised."""
+    return settings.durability != "memory"
+
+
+def _known_cluster(settings: Settings) -> str:
+    return read_cluster_id(settings.cluster_file) if _remembers(settings) else ""
+
+
+def _lost_error(err: StoreLostError, known: str, settings: Settings) -> StartUpError:
+    if not known:
+        return StartUpError(
+            f"cannot open --store {settings.store}: {err}", "restore a backup of that Redis"
+        )
+    return StartUpError(
+        f"cannot open --store {settings.store}: {err}. This host belongs to cluster {known}, says "
+        f"{settings.cluster_file}",
+        "restore a backup of that Redis, or correct --store; to begin a new cluster on purpose, "
+        f"stop all hosts and delete {settings.cluster_file} of each",
+    )
 
 
 async def open_store(url: StoreUrl, *, found: bool = False) -> Found:

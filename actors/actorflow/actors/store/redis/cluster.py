@@ -65,8 +65,8 @@ async def enter(client: Client, wish: Wish) -> Cluster:
     if reply[0] == b"NONE":
         if wish.cluster_id:
             raise StoreLostError(
-                f"the store lost its data: cluster {wish.cluster_id} was here and nothing is. "
-                "Restore a backup; to begin anew on purpose, restart every host"
+                f"the store lost its data: cluster {wish.cluster_id} was here and nothing is; "
+                "restore a backup"
             )
         raise UsageError("no cluster was founded here yet, and founding one was not asked for")
     cluster_id, stored_count, level = (text.decode() for text in reply[1:4])
