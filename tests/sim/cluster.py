@@ -13,6 +13,7 @@ from actorflow.actors.door import PartitionState
 from actorflow.actors.rendezvous import wanted_owner
 from actorflow.actors.store.memory import MemoryStore
 from actorflow.workflow import WorkflowEngine
+from actorflow.workflow.permits import UNLIMITED
 from tests.fakes.fake_cluster import FakeMembership, FakePost, FakeTransport, PostFaults
 from tests.sim.faulty_store import NO_FAULTS, Faults, FaultyStore
 from tests.sim.host import Host, World
@@ -63,6 +64,7 @@ class ClusterHost(Host):
             partition_count=world.partition_count,
             cluster=Cluster(self.transport, self.membership),
             lease_ttl_ms=LEASE_TTL_MS,
+            concurrency=world.concurrency,
         )
 
     @property
@@ -113,6 +115,7 @@ class ClusterWorld(World):
         self.partition_count = partition_count
         self.post = FakePost(seed, post)
         self.store_clock = SimClock(loop)
+        self.concurrency = UNLIMITED
         self.skew_s: Callable[[], float] = lambda: 0.0
 
     async def start_host(self, *, stop_at: int = 0, apply_last: bool = False) -> ClusterHost:

@@ -128,7 +128,7 @@ class WorkerType:
 
     `deliver` gets every message after the commit that stored it, in order, many at once, and again
     after a crash, until its delivery is completed. `completed` hears, with target and id of the
-    message, that another host has completed one. Neither may block or raise.
+    message, that somebody has completed one. Neither may block or raise.
     """
 
     name: str

@@ -22,7 +22,7 @@ class Deliveries:
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
         self._life = 0
-        self._open: set[int] = set()
+        self._open: dict[int, WorkerType] = {}
         self.ended: deque[tuple[Message, Sends]] = deque()
 
     def __len__(self) -> int:
@@ -30,23 +30,22 @@ class Deliveries:
 
     def give(self, message: Message, worker: WorkerType) -> None:
         """Hand a message over whose row is committed."""
-        self._open.add(message.id)
+        self._open[message.id] = worker
         worker.deliver(WorkDelivery(self, message, self._life))
 
     def end(self, message: Message, sends: Sends) -> None:
         """Consume the message with the next commit, unless that is done."""
-        if message.id not in self._open:
+        worker = self._open.pop(message.id, None)
+        if worker is None:
             message.settle(GONE, None)
             return
-        self._open.discard(message.id)
+        worker.completed(message.target, message.id)
         self.ended.append((message, sends))
         self._wake()
 
-    def admit(self, call: Message, worker: WorkerType | None) -> None:
+    def admit(self, call: Message) -> None:
         """Take the end of a delivery from whoever did the work; see `completion`."""
         call.id, sends = unpack_completion(call.payload)
-        if worker is not None and call.id in self._open:
-            worker.completed(call.target, call.id)
         self.end(call, sends)
 
     def is_of_now(self, life: int) -> bool:

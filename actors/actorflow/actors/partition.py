@@ -152,8 +152,7 @@ class Partition:
         """
         if message.method == COMPLETE and self.state is not PartitionState.CLOSED:
             # The bounds of the door are not for what relieves the partition.
-            worker = self._env.worker_types.get(message.target.type)
-            self._deliveries.admit(message, worker)
+            self._deliveries.admit(message)
             return
         self._check_door(message.target)
         self.roster.enqueue(message)

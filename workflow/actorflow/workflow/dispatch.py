@@ -22,6 +22,7 @@ from actorflow.workflow.streams import Work
 if TYPE_CHECKING:
     from actorflow.actors import Delivery
     from actorflow.workflow.activity import ActivityRunner
+    from actorflow.workflow.permits import Permits
     from actorflow.workflow.registry import Registry
     from actorflow.workflow.workers import WorkerPool
 
@@ -43,12 +44,14 @@ class Dispatcher:
         registry: Registry,
         runner: ActivityRunner,
         pool: WorkerPool,
+        permits: Permits,
     ) -> None:
         self._host_id = host_id
         self._app_id = app_id
         self._registry = registry
         self._runner = runner
         self._pool = pool
+        self._permits = permits
         self._held: dict[int, tuple[WorkerWanted, Delivery]] = {}
 
     @property
@@ -80,10 +83,11 @@ class Dispatcher:
         item = _request(WorkItem, delivery)
         if item is None:
             return
+        work = Work(delivery.message, item, delivery=delivery)
         if self._takes_activity(item):
-            self._runner.take(delivery, item)
+            self._permits.enter(work, lambda: self._runner.take(delivery, item))
         else:
-            self._pool.put(Work(delivery.message, item, delivery=delivery))
+            self._pool.put(work)
 
     def deliver_wanted(self, delivery: Delivery) -> None:
         """See `actors.WorkerType`."""

@@ -34,6 +34,7 @@ from actorflow.workflow.model import (
     PurgeResult,
 )
 from actorflow.workflow.naming import check_name, check_workflow_name, instance_actor
+from actorflow.workflow.permits import UNLIMITED, Concurrency, Permits
 from actorflow.workflow.reading import InstanceReader
 from actorflow.workflow.records import children_in, history_of, instance_of
 from actorflow.workflow.registry import Registry
@@ -103,6 +104,7 @@ class WorkflowEngine(InstanceReader):
         cluster: Cluster | None = None,
         lease_ttl_ms: int = LEASE_TTL_MS,
         retention: RetentionPolicy = KEEP_FOREVER,
+        concurrency: Concurrency = UNLIMITED,
     ) -> None:
         self.app_id = app_id
         self.retention = retention
@@ -115,7 +117,7 @@ class WorkflowEngine(InstanceReader):
             limits,
             now_ns=self.now_ns,
             forward=self._forward,
-            concurrent=activities_at_once,
+            concurrent=min(activities_at_once, concurrency.host_activities or activities_at_once),
             threads=activity_threads,
         )
         self.actors = ActorSystem(
@@ -133,9 +135,10 @@ class WorkflowEngine(InstanceReader):
             lease_ttl_ms=lease_ttl_ms,
         )
         self._clock = self.actors.clock
-        self.workers = WorkerPool(self.actors, now_ns=self.now_ns)
+        self._permits = Permits(self.actors, concurrency)
+        self.workers = WorkerPool(self.actors, self._permits, concurrency, now_ns=self.now_ns)
         self._dispatcher = Dispatcher(
-            self.host_id, app_id, self._registry, self._activities, self.workers
+            self.host_id, app_id, self._registry, self._activities, self.workers, self._permits
         )
         self._is_clustered = cluster is not None
 
@@ -205,6 +208,7 @@ class WorkflowEngine(InstanceReader):
         self._dispatcher.deliver_wanted(delivery)
 
     def _completed(self, target: ActorId, message_id: int) -> None:
+        self._permits.leave((target, message_id))
         self.workers.completed(target, message_id)
 
     def _forward(self, target: ActorId, message_id: int, sends: Sends) -> Coroutine[Any, Any, bool]:

@@ -18,7 +18,7 @@ from actorflow.workflow.records import history_of, instance_of, listed_of, query
 from actorflow.workflow.requests import WHY, instance_type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from actorflow.actors import ActorId, ActorRecord, ActorSystem
 
@@ -119,35 +119,35 @@ class InstanceReader:
             TimeoutError: not in time. InstanceNotFoundError: no such instance, or purged meanwhile.
         """
         actor = known_actor(instance_id, app_id or self.app_id)
-        return await self._wait(actor, lambda phase: phase != Status.PENDING, timeout_s)
+        return await self._wait(actor, _BEGUN, timeout_s)
 
     async def wait_for_completion(
         self, instance_id: str, *, timeout_s: float | None, app_id: str = ""
     ) -> Instance:
         """Wait until the instance has ended. Raises as `wait_for_start`."""
         actor = known_actor(instance_id, app_id or self.app_id)
-        return await self._wait(actor, lambda phase: phase in _ENDED, timeout_s)
+        return await self._wait(actor, _ENDED, timeout_s)
 
     async def _wait(
-        self, actor: ActorId, reached: Callable[[str], bool], timeout_s: float | None
+        self, actor: ActorId, phases: frozenset[str], timeout_s: float | None
     ) -> Instance:
         async with asyncio.timeout(timeout_s):
-            with self.actors.watch(actor, lambda summary: reached(summary.phase)) as watch:
-                if self._is_yet_to_reach(actor, reached):
+            with self.actors.watch(actor, phases) as watch:
+                if self._is_yet_to_reach(actor, phases):
                     await watch.wait(REREAD_S)
                 while True:
                     record = (await self.actors.read([actor]))[0]
                     if record is None or record.summary is None:
                         raise InstanceNotFoundError(actor.key)
-                    if reached(record.summary.phase):
+                    if record.summary.phase in phases:
                         return instance_of(record)
                     await watch.wait(REREAD_S)
 
-    def _is_yet_to_reach(self, actor: ActorId, reached: Callable[[str], bool]) -> bool:
+    def _is_yet_to_reach(self, actor: ActorId, phases: frozenset[str]) -> bool:
         """Whether the instance is live here and says so: what is committed is then no further."""
         live = self.actors.live(actor)
         execution = live.execution if isinstance(live, InstanceActor) else None
-        return execution is not None and not reached(execution.status())
+        return execution is not None and execution.status() not in phases
 
     async def _call(
         self, instance_id: str, method: str, payload: bytes = b"", *, app_id: str = ""
@@ -156,4 +156,5 @@ class InstanceReader:
         return await self.actors.call(actor, method, payload, repeatable=True)
 
 
+_BEGUN = frozenset(status.value for status in Status if status is not Status.PENDING)
 _ENDED = frozenset(status.value for status in Status if status.is_terminal)

@@ -7,17 +7,21 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from actorflow.workflow.outbound import SPREAD
+from actorflow.workflow.requests import WorkItem
 
 if TYPE_CHECKING:
     from actorflow.actors import ActorId, Delivery
     from actorflow.actors.message import Message
-    from actorflow.workflow.requests import WorkerWanted, WorkItem
+    from actorflow.workflow.requests import WorkerWanted
     from actorflow.workflow.workitem import ActivityItem, TurnItem
 
     Item = TurnItem | ActivityItem
 
 Key = tuple["ActorId", int]
 """What a piece of work is known by on all hosts: target and id of its durable message."""
+
+TURNS = "workflow"
+ACTIVITIES = "activity"
 
 ITEMS_MAX = 100
 """Items that a worker may hold unanswered. The JavaScript SDK drops what comes beyond 110."""
@@ -31,7 +35,7 @@ class Work:
     which were connected so far cannot do it.
     """
 
-    __slots__ = ("app_id", "delivery", "holder", "is_stalled", "key", "lender", "request")
+    __slots__ = ("app_id", "delivery", "holder", "is_stalled", "key", "kind", "lender", "request")
 
     def __init__(
         self,
@@ -44,6 +48,7 @@ class Work:
         self.delivery = delivery
         self.request = request
         self.app_id = request.app_id
+        self.kind = ACTIVITIES if isinstance(request, WorkItem) else TURNS
         self.key: Key = (message.target, message.id)
         self.lender = lender
         self.holder: WorkerStream | str | None = None

@@ -27,7 +27,7 @@ from actorflow.workflow.requests import (
     pack,
     pack_result,
 )
-from actorflow.workflow.streams import ITEMS_MAX, Key, WorkerStream
+from actorflow.workflow.streams import ITEMS_MAX, TURNS, Key, WorkerStream
 from actorflow.workflow.workitem import (
     ActivityToken,
     TurnItem,
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from actorflow.actors import ActorSystem
     from actorflow.workflow.events import HistoryEvent
+    from actorflow.workflow.permits import Concurrency, Permits
     from actorflow.workflow.streams import Item, Work
     from actorflow.workflow.workitem import Token
 
@@ -71,8 +72,17 @@ class WorkerPool:
     Concurrency: everything runs on the event loop.
     """
 
-    def __init__(self, actors: ActorSystem, *, now_ns: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        actors: ActorSystem,
+        permits: Permits,
+        limits: Concurrency,
+        *,
+        now_ns: Callable[[], int],
+    ) -> None:
         self._actors = actors
+        self._permits = permits
+        self._limits = limits
         self._now_ns = now_ns
         self._apps: dict[str, _App] = {}
         self._works: dict[Key, Work] = {}
@@ -85,13 +95,14 @@ class WorkerPool:
     def start(self) -> None:
         """Begin to speak with other hosts, once the actor system runs."""
         self._lending.start()
+        self._permits.start()
 
     # ---- what others may know ------------------------------------------------------------------
 
     @property
     def waiting_count(self) -> int:
         """Pieces of work that nobody has."""
-        return sum(len(app.waiting) + len(app.parked) for app in self._apps.values())
+        return sum(work.holder is None for work in self._works.values())
 
     @property
     def given_count(self) -> int:
@@ -134,12 +145,22 @@ class WorkerPool:
             known.delivery, known.lender = work.delivery, work.lender
             return
         self._works[work.key] = work
-        app = self._app(work.app_id)
         if isinstance(work.request, WorkerWanted) and work.request.stalled and not work.lender:
             self._park(work)
         else:
-            app.waiting.append(work)
+            self._admit(work)
+
+    def _admit(self, work: Work) -> None:
+        """Let work wait for a worker, as soon as the limits allow it."""
+
+        def go() -> None:
+            self._app(work.app_id).waiting.append(work)
             self._pump(work.app_id)
+
+        if work.lender:
+            go()  # the owner has the permit
+        else:
+            self._permits.enter(work, go)
 
     def completed(self, target: ActorId, message_id: int) -> None:
         """Somebody has ended a piece of work of this host's partitions."""
@@ -185,8 +206,9 @@ class WorkerPool:
     def try_parked(self, app_id: str) -> None:
         """A new worker is there, here or elsewhere: what stalled may go on."""
         app = self._app(app_id)
-        app.waiting.extend(app.parked)
-        app.parked.clear()
+        parked, app.parked = app.parked, []
+        for work in parked:
+            self._admit(work)
         self._pump(app_id)
 
     def disconnect(self, stream: WorkerStream) -> None:
@@ -241,6 +263,7 @@ class WorkerPool:
     def _park(self, work: Work) -> None:
         work.is_stalled = True
         self._app(work.app_id).parked.append(work)
+        self._permits.leave(work.key)  # others may go on while it cannot
 
     # ---- giving --------------------------------------------------------------------------------
 
@@ -270,10 +293,20 @@ class WorkerPool:
 
     def _best_stream(self, work: Work) -> WorkerStream | None:
         """Return the least busy stream with room; the newest one for what older ones cannot do."""
+        if self._is_busy(work.kind):
+            return None
         streams = [s for s in self._app(work.app_id).streams if s.has_room]
         if work.is_stalled:
             return max(streams, key=lambda s: s.serial, default=None)
         return min(streams, key=lambda s: len(s.given), default=None)
+
+    def _is_busy(self, kind: str) -> bool:
+        most = self._limits.host_turns if kind == TURNS else self._limits.host_activities
+        if most is None:
+            return False
+        streams = (stream for app in self._apps.values() for stream in app.streams)
+        held = sum(work.kind == kind for stream in streams for work in stream.given.values())
+        return held >= most
 
     def _give(self, work: Work, stream: WorkerStream) -> None:
         work.holder = stream
