@@ -6,13 +6,22 @@ import re
 import signal
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.e2e.test_cli_serve import DEADLINE_S, EXAMPLE, PAPERCLIPS, Server, actorflow
+from tests.e2e.test_cli_serve import (
+    ACTORFLOW,
+    DEADLINE_S,
+    EXAMPLE,
+    PAPERCLIPS,
+    Server,
+    actorflow,
+    environment,
+)
 from tests.servers import Server as RedisServer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -76,7 +85,7 @@ def test_work_goes_on_when_one_of_three_processes_is_killed(
         assert time.monotonic() < end_s
         time.sleep(0.05)
     ready = json.loads((tmp_path / "ready").read_text())
-    assert ready == {"pid": server.process.pid, "urls": [server.url]}
+    assert (ready["pid"], ready["urls"]) == (server.process.pid, [server.url])
     live = fsck(url, tmp_path, "--app", str(EXAMPLE))
     assert live.returncode == 0, live.stdout + live.stderr
     assert server.end() == 0
@@ -143,6 +152,52 @@ def test_what_the_store_refuses_is_said_once(
     server = Server(tmp_path, "--store", "redis://127.0.0.1:1")
     assert server.wait() == 1
     assert any("check that Redis runs" in line for line in server.err.all)
+
+
+def test_metrics_are_those_of_all_processes(
+    url: str, servers: list[Server], tmp_path: Path
+) -> None:
+    server = Server(tmp_path, "--store", url, "--processes", "3", "--partitions", "4")
+    servers.append(server.wait_until_ready())
+    processes = set()
+    for _ in range(8):  # new connections, so that several processes are asked
+        with urllib.request.urlopen(f"{server.url}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        assert "actorflow_processes 3.0" in text
+        processes = set(re.findall(r'^actorflow_turns_total{process="(\d)"}', text, re.MULTILINE))
+        assert processes == {"1", "2", "3"}
+    asked = re.findall(r'requests_total{.*process="(\d)",route="/metrics".* (\d+)', text)
+    assert 7 <= sum(int(float(count)) for _, count in asked) <= 8
+    assert server.end() == 0
+
+
+def test_a_second_signal_leaves_at_once(url: str, servers: list[Server], tmp_path: Path) -> None:
+    app = tmp_path / "slow.py"
+    app.write_text(
+        "import time\n"
+        "from actorflow.workflow import ActivityContext, Registry, WorkflowContext\n"
+        "app = Registry()\n\n"
+        "@app.activity\n"
+        "async def holds(_: ActivityContext) -> None:\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(60)\n\n"
+        "@app.workflow\n"
+        "async def slow(ctx: WorkflowContext) -> None:\n"
+        "    await ctx.call_activity(holds)\n"
+    )
+    arguments = ("--app", str(app), "--partitions", "4", "--graceful-shutdown-seconds", "600")
+    server = Server(tmp_path, "--store", url, "--processes", "2", *arguments)
+    servers.append(server.wait_until_ready())
+    pids = [child.pid for child in children(server)]
+    environ = environment(ACTORFLOW_URL=server.url)
+    with subprocess.Popen([*ACTORFLOW, "workflow", "start", "slow"], env=environ) as starting:
+        server.out.wait_for("held")  # maybe by the process that would answer
+        starting.kill()
+    server.process.send_signal(signal.SIGINT)
+    server.err.wait_for("Stopping (SIGINT)")
+    assert server.end(signal.SIGINT) == 128 + signal.SIGINT
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    assert sum("Left at once" in line for line in server.err.all) == 1
 
 
 def test_a_port_that_is_taken_is_refused(url: str, servers: list[Server], tmp_path: Path) -> None:

@@ -342,8 +342,8 @@ def test_an_order_is_read_as_it_was_written() -> None:
         processes=4,
         lease_s=1.5,
     )
-    order = Order(3, settings, 9)
+    order = Order(3, settings, 9, "/tmp/x")
     assert decode_order(encode_order(order)) == order
     for store in (StoreUrl("sqlite", Path("a/b")), StoreUrl("memory")):
-        changed = Order(1, Settings(store=store), 0)
+        changed = Order(1, Settings(store=store), 0, "")
         assert decode_order(encode_order(changed)) == changed

@@ -1,11 +1,13 @@
 """Prometheus metrics: the engine's numbers, read when somebody asks, and a count of requests.
 
-A request costs one dictionary update. Labels are route templates and statuses, never ids or names.
+A request costs one dictionary update. Labels are route templates and statuses, never ids or names;
+and the number of the process, where several are behind one port.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
+import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -43,20 +45,34 @@ HELP = {
     "running_activities": "Activities that run now.",
     "waiting_activities": "Activities that wait for a free place or a worker.",
     "instances_without_worker": "Instances that wait for a worker with their code.",
+    "processes": "Processes behind the port that have told their numbers.",
     "connected_workers": "Workers; the code of this process counts as one.",
 }
 """What each number of the engine means; docs/operations.md says what to do about it."""
 
 
-class Metrics(Collector):
-    """Everything at `/metrics`."""
+class Snapshot(msgspec.Struct, frozen=True):
+    """All numbers of one process. `requests` are method, route, status and count; `rpcs`, calls of
+    gRPC, method, code and count."""
+
+    counters: dict[str, int]
+    gauges: dict[str, int]
+    requests: list[tuple[str, str, int, int]] = []
+    rpcs: list[tuple[str, str, int]] = []
+
+
+class Metrics:
+    """Everything at `/metrics`.
+
+    `all_processes` returns the snapshots of all processes behind the port, by number; None when
+    this is the only one.
+    """
 
     def __init__(self, engine: EngineApi) -> None:
         self._engine = engine
         self._requests: dict[tuple[Route | None, int], int] = {}
         self._rpcs: dict[tuple[str, str], int] = {}
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(self)
+        self.all_processes: Callable[[], Awaitable[Mapping[str, Snapshot]]] | None = None
 
     def count(self, route: Route | None, status: int) -> None:
         """Count one answered request."""
@@ -68,35 +84,83 @@ class Metrics(Collector):
         key = (method, code)
         self._rpcs[key] = self._rpcs.get(key, 0) + 1
 
-    def exposition(self) -> bytes:
-        """Return the text that Prometheus reads."""
-        return generate_latest(self._registry)
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield all metrics as they are now."""
-        yield from self._engine_metrics()
-        requests = CounterMetricFamily(
-            "actorflow_http_requests",
-            "Answered HTTP requests.",
-            labels=("method", "route", "status"),
-        )
-        for (route, status), count in self._requests.items():
-            method, path = (route.method, route.path) if route else ("", "unknown")
-            requests.add_metric((method, path, str(status)), count)
-        yield requests
-        rpcs = CounterMetricFamily(
-            "actorflow_grpc_requests", "Ended gRPC calls.", labels=("method", "code")
-        )
-        for labels, count in self._rpcs.items():
-            rpcs.add_metric(labels, count)
-        yield rpcs
-
-    def _engine_metrics(self) -> Iterator[Metric]:
-        """Yield a metric for each of the engine's numbers: `counters`, `gauges`, other gauges."""
+    def snapshot(self) -> Snapshot:
+        """Return the numbers of this process as they are now."""
         stats = dataclasses.asdict(self._engine.stats())
         counters: dict[str, int] = stats.pop("counters")
         gauges: dict[str, int] = {**stats.pop("gauges"), **stats}
-        for name, value in counters.items():
-            yield CounterMetricFamily(f"actorflow_{name}", HELP.get(name, ""), value=value)
-        for name, value in gauges.items():
-            yield GaugeMetricFamily(f"actorflow_{name}", HELP.get(name, ""), value=value)
+        requests = [
+            (*((route.method, route.path) if route else ("", "unknown")), status, count)
+            for (route, status), count in self._requests.items()
+        ]
+        rpcs = [(method, code, count) for (method, code), count in self._rpcs.items()]
+        return Snapshot(counters, gauges, requests, rpcs)
+
+    async def exposition(self) -> bytes:
+        """Return the text that Prometheus reads: of all processes, whichever of them is asked."""
+        if self.all_processes is None:
+            return exposition({"": self.snapshot()})
+        return exposition(await self.all_processes())
+
+
+def exposition(snapshots: Mapping[str, Snapshot]) -> bytes:
+    """Return snapshots by number of process as a text; the number "" puts no label on them."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Families(snapshots))
+    return generate_latest(registry)
+
+
+class _Families(Collector):
+    def __init__(self, snapshots: Mapping[str, Snapshot]) -> None:
+        self._snapshots = snapshots
+        self._labels = () if "" in snapshots else ("process",)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield a metric for each name that any process has."""
+        snapshots = self._snapshots
+        yield GaugeMetricFamily("actorflow_processes", HELP["processes"], value=len(snapshots))
+        for name in _names(snapshot.counters for snapshot in snapshots.values()):
+            counter = CounterMetricFamily(
+                f"actorflow_{name}", HELP.get(name, ""), labels=self._labels
+            )
+            for number, snapshot in snapshots.items():
+                if name in snapshot.counters:
+                    counter.add_metric(self._of(number), snapshot.counters[name])
+            yield counter
+        for name in _names(snapshot.gauges for snapshot in snapshots.values()):
+            gauge = GaugeMetricFamily(f"actorflow_{name}", HELP.get(name, ""), labels=self._labels)
+            for number, snapshot in snapshots.items():
+                if name in snapshot.gauges:
+                    gauge.add_metric(self._of(number), snapshot.gauges[name])
+            yield gauge
+        yield self._requests()
+        yield self._rpcs()
+
+    def _requests(self) -> Metric:
+        requests = CounterMetricFamily(
+            "actorflow_http_requests",
+            "Answered HTTP requests.",
+            labels=(*self._labels, "method", "route", "status"),
+        )
+        for number, snapshot in self._snapshots.items():
+            for method, path, status, count in snapshot.requests:
+                requests.add_metric((*self._of(number), method, path, str(status)), count)
+        return requests
+
+    def _rpcs(self) -> Metric:
+        rpcs = CounterMetricFamily(
+            "actorflow_grpc_requests",
+            "Ended gRPC calls.",
+            labels=(*self._labels, "method", "code"),
+        )
+        for number, snapshot in self._snapshots.items():
+            for method, code, count in snapshot.rpcs:
+                rpcs.add_metric((*self._of(number), method, code), count)
+        return rpcs
+
+    def _of(self, number: str) -> tuple[str, ...]:
+        return (number,) if self._labels else ()
+
+
+def _names(members: Iterable[Mapping[str, int]]) -> list[str]:
+    return list(dict.fromkeys(name for member in members for name in member))

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from actorflow.server.config import Settings
+from actorflow.server.siblings import meeting_place
 
 _log = logging.getLogger(__name__)
 
@@ -62,11 +63,12 @@ class Failure(msgspec.Struct, frozen=True):
 
 class Order(msgspec.Struct, frozen=True):
     """What a child is told. `number` counts from 1; `ready_fd` takes what `say_ready` or
-    `say_failed` write."""
+    `say_failed` write; in `folder` the children meet, see `siblings`."""
 
     number: int
     settings: Settings
     ready_fd: int
+    folder: str
 
 
 def _encode_path(value: Any) -> str:
@@ -148,7 +150,9 @@ class Child:
         self._ready_fd = ready_fd
 
     @classmethod
-    async def start(cls, number: int, settings: Settings, command: Sequence[str]) -> "Child":
+    async def start(
+        cls, number: int, settings: Settings, folder: str, command: Sequence[str]
+    ) -> "Child":
         """Start a process and give it its order."""
         read_fd, write_fd = os.pipe()
         try:
@@ -166,7 +170,7 @@ class Child:
             os.close(write_fd)
         child = cls(number, process, read_fd)
         if process.stdin is not None:
-            data = encode_order(Order(number, settings, write_fd))
+            data = encode_order(Order(number, settings, write_fd, folder))
             process.stdin.write(len(data).to_bytes(8, "big") + data)
             with contextlib.suppress(ConnectionError):
                 await process.stdin.drain()
@@ -226,6 +230,7 @@ class Supervisor:
         self._children: dict[int, Child] = {}
         self._stopping = asyncio.Event()
         self._forced_code = 0
+        self._folder = ""
         self.restarts = 0
         self.failure: Failure | None = None
         """Why it did not come to work, after `run`."""
@@ -239,7 +244,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         port = reserve_port(self._settings.listen_addresses, self._settings.http_port)
         settings = replace(self._settings, http_port=port.number, ready_file=None)
-        with _signals(loop, self._on_signal):
+        with _signals(loop, self._on_signal), meeting_place() as self._folder:
             try:
                 return await self._run(settings, port)
             finally:
@@ -268,7 +273,7 @@ class Supervisor:
         return self._forced_code or int(not is_good)
 
     async def _start(self, number: int, settings: Settings) -> Child:
-        child = await Child.start(number, settings, self._command)
+        child = await Child.start(number, settings, self._folder, self._command)
         self._children[number] = child
         if self._stopping.is_set():
             child.signal(signal.SIGKILL if self._forced_code else signal.SIGTERM)

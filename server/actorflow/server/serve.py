@@ -43,6 +43,7 @@ from actorflow.server.processes import (
     say_ready,
     stop_with_parent,
 )
+from actorflow.server.siblings import Siblings
 from actorflow.server.stores import StartUpError as StartUpError
 from actorflow.server.stores import find_store, store_error
 from actorflow.workflow.engine import WorkflowEngine
@@ -142,8 +143,7 @@ async def _serve(door: Door, registry: Registry | None, order: Order | None = No
                 engine, settings, server, request_shutdown=stop.request, left_s=stop.left_s
             ) as grpc:
                 if order is not None:
-                    say_ready(order)
-                    await stop.wait()
+                    await _wait_as_one_of_many(order, server, stop)
                 else:
                     places = Places(server.urls, grpc, door.remark)
                     await _wait_as_the_only_one(settings, registry, places, stop)
@@ -152,6 +152,16 @@ async def _serve(door: Door, registry: Registry | None, order: Order | None = No
     if order is None:
         _say(settings, "Stopped.", "stopped")
     _leave_busy_threads()
+
+
+async def _wait_as_one_of_many(order: Order, server: HttpServer, stop: "Stop") -> None:
+    metrics = server.edge.metrics
+    count = order.settings.processes
+    siblings = Siblings(order.folder, order.number, count, metrics.snapshot)
+    async with siblings.listening():
+        metrics.all_processes = siblings.ask_all
+        say_ready(order)
+        await stop.wait()
 
 
 async def _wait_as_the_only_one(

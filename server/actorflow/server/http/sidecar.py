@@ -99,7 +99,7 @@ class SidecarHandlers:
 
     async def metrics(self, _: Call) -> web.Response:
         """Show the metrics in Prometheus' text format."""
-        response = respond.json_bytes(self._metrics.exposition())
+        response = respond.json_bytes(await self._metrics.exposition())
         response.headers["Content-Type"] = CONTENT_TYPE
         return response
 
