@@ -15,6 +15,7 @@ _COMMANDS = {
     "export": ("actorflow.server.cli_store", "export_command"),
     "fsck": ("actorflow.server.cli_store", "fsck"),
     "import": ("actorflow.server.cli_store", "import_command"),
+    "run": ("actorflow.server.cli_run", "run"),
     "serve": ("actorflow.server.cli_serve", "serve"),
     "workflow": ("actorflow.server.cli_workflow", "workflow"),
 }

@@ -57,7 +57,8 @@ def _click_option(option: Option) -> Callable[[_Command], _Command]:
     return click.option(*flags, option.field, metavar=option.metavar, help=shown_help)
 
 
-def _load(flags: dict[str, Any]) -> Loaded:
+def load_given(flags: dict[str, Any]) -> Loaded:
+    """Return the settings of a command that has `settings_options`. Raises CliError."""
     config_file = flags.pop("config_file")
     given: dict[str, str] = {}
     for option in OPTIONS:
@@ -77,7 +78,7 @@ def serve(**flags: Any) -> None:
 
     Instances live in a SQLite file and go on where they were after any crash.
     """
-    loaded = _load(flags)
+    loaded = load_given(flags)
     for remark in loaded.warnings:
         click.secho("warning: ", fg="yellow", nl=False, err=True)
         click.echo(remark, err=True)
@@ -96,7 +97,7 @@ def serve(**flags: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def show_config(*, as_json: bool, **flags: Any) -> None:
     """Show the effective settings of `serve` and where each comes from; secrets are left out."""
-    loaded = _load(flags)
+    loaded = load_given(flags)
     rows = [(o.name, shown(o, loaded.settings), loaded.sources[o.name]) for o in OPTIONS]
     if as_json:
         record = {name: {"value": value, "source": source} for name, value, source in rows}
