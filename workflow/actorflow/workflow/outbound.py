@@ -197,7 +197,8 @@ def _schedule_task(
         event.app_id or app_of(effects.actor.type),
         effects.actor.type,
         event.version,
-        event.trace_parent,
+        event.trace_parent or state.trace_parent,
+        state.trace_state,
         _propagated(effects, state, event, lineage),
     )
     key = state.instance_id
@@ -215,7 +216,8 @@ def _start_child(
         event.input,
         parent=parent,
         version=event.version,
-        trace_parent=event.trace_parent,
+        trace_parent=event.trace_parent or state.trace_parent,
+        trace_state=state.trace_state,
         propagated=_propagated(effects, state, event, lineage),
     )
     effects.send(_sibling(effects, event.app_id, event.instance_id), START, pack(request))

@@ -108,6 +108,7 @@ class WorkItem(_Request, frozen=True):
     asker_type: str = INSTANCE
     version: str | None = None
     trace_parent: str | None = None
+    trace_state: str | None = None
     propagated: PropagatedHistory | None = None
 
 

@@ -93,6 +93,8 @@ class InstanceState:
         "suspended",
         "terminal_status",
         "terminate_recursive",
+        "trace_parent",
+        "trace_state",
         "updated_at_ns",
         "version",
     )
@@ -103,6 +105,8 @@ class InstanceState:
         self.execution_id = ""
         self.generation = 1
         self.version: str | None = None
+        self.trace_parent: str | None = None
+        self.trace_state: str | None = None
         self.is_remote = False
         self.patches: tuple[str, ...] = ()
         self.input: str | None = None
@@ -259,6 +263,8 @@ def _started(state: InstanceState, event: ExecutionStarted) -> None:
     state.execution_id = event.execution_id
     state.generation = event.generation
     state.version = event.version
+    state.trace_parent = event.trace_parent
+    state.trace_state = event.trace_state
     state.input = event.input
     state.parent = event.parent
     state.scheduled_start_ns = event.scheduled_start_ns
