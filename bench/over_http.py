@@ -58,6 +58,7 @@ async def _over_http(scenario: str, mode: str, case: Case, targets: tuple[Target
         serve += ["--durability", case.durability]
     if case.store == "redis":
         serve += ["--partitions", str(case.partitions), "--processes", str(case.processes)]
+        serve += ["--cluster-file", str(case.directory / "cluster")]
     async with _process(case, "serve", serve) as (pid, port):
         await _load(case, port, mode, seconds=0.3 if case.store != "redis" else OWNING_S)
         before = _cpu_s(pid)

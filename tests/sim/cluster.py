@@ -8,13 +8,16 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from actorflow.actors.clock import StoreClock
 from actorflow.actors.cluster import Cluster
 from actorflow.actors.door import PartitionState
+from actorflow.actors.keeper import OnLoop
 from actorflow.actors.rendezvous import wanted_owner
 from actorflow.actors.store.memory import MemoryStore
 from actorflow.workflow import WorkflowEngine
 from actorflow.workflow.permits import UNLIMITED
 from tests.fakes.fake_cluster import FakeMembership, FakePost, FakeTransport, PostFaults
+from tests.fakes.fake_lifeline import FakeLifeline
 from tests.sim.faulty_store import NO_FAULTS, Faults, FaultyStore
 from tests.sim.host import Host, World
 from tests.sim.invariants import (
@@ -54,15 +57,16 @@ class ClusterHost(Host):
         self.transport = FakeTransport(world.post)
         self.membership = FakeMembership(world.post)
         self.clock = SimClock(world.loop, skew_s=skew_s)
+        line = FakeLifeline(self.gate, self.membership, world.store_clock)
         self.engine = WorkflowEngine(
             self.gate,
             world.registry,
-            clock=self.clock,
+            clock=StoreClock(self.clock, lambda: round(world.loop.time() * 1e6) * 1_000),
             ids=world.ids,
             limits=world.limits,
             actor_limits=world.actor_limits,
             partition_count=world.partition_count,
-            cluster=Cluster(self.transport, self.membership),
+            cluster=Cluster(self.transport, self.membership, home=OnLoop(line)),
             lease_ttl_ms=LEASE_TTL_MS,
             concurrency=world.concurrency,
         )

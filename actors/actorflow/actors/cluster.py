@@ -163,7 +163,9 @@ class ClusterHost:
             self.exchange.post(partition.index, WatchRequest(actor, self._host_id))
 
     def problems(self) -> list[str]:
-        """Return why this host is cut off; empty when it is not."""
+        """Return why this host is cut off, or cannot take its share; empty when all is well."""
+        if self.placement.trouble:
+            return [f"partitions cannot be taken: {self.placement.trouble}"]
         silent_s = self._env.loop.time() - self.placement.heard_at_s
         if silent_s < CUT_OFF_S:
             return []

@@ -67,8 +67,8 @@ class _Holder(NamedTuple):
 class Placement:
     """Keeps this host's share of the partitions: `look` whenever the members were heard of.
 
-    `moves` counts what it took and handed over. `heard_at_s` is the loop's time of the last
-    heartbeat that reached the store.
+    `moves` counts what it took and handed over. `trouble` says why the last move failed, "" when it did
+    not. `heard_at_s` is the loop's time of the last heartbeat that reached the store.
     """
 
     def __init__(
@@ -95,6 +95,7 @@ class Placement:
         self._offered: set[int] = set()
         self._stopping = False
         self.heard_at_s = 0.0
+        self.trouble = ""
         self.moves = 0
         self._told_moves = 0
         self.members: Sequence[Member] = ()
@@ -206,6 +207,7 @@ class Placement:
         try:
             await steps()
         except StoreUnavailableError as error:
+            self.trouble = str(error)
             _log.warning("move not done", extra={"partition": partition.index, "cause": str(error)})
             await asyncio.sleep(RETRY_S)  # noqa: TID251 -- back-off
         finally:
@@ -232,6 +234,7 @@ class Placement:
             self._note_holder(index, held)
             return
         self._holders.pop(index, None)
+        self.trouble = ""
         now_s = self._now_s()
         if now_s - self._began_s > BEGIN_S:
             self._kept_until_s[index] = now_s + KEEP_S
