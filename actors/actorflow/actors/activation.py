@@ -66,6 +66,7 @@ class Activation:
         "mailbox",
         "mailbox_bytes",
         "number",
+        "phase",
         "problem",
         "state",
         "task",
@@ -78,6 +79,7 @@ class Activation:
         self.actor_type = actor_type
         self.actor: TurnActor | None = None
         self.number = 0
+        self.phase = ""  # of its newest summary, committed or not; "" when it has none
         self.log_length = 0
         self.last_seq = 0
         self.state = ActivationState.LOADING
@@ -126,8 +128,11 @@ class Activation:
         effects.number = self.number
         if effects.delete:
             self.number = 0
+            self.phase = ""
             self.log_length = 0
             return
+        if effects.summary is not None:
+            self.phase = effects.summary.phase
         if effects.log_reset:
             self.log_length = 0
         effects.log_start = self.log_length

@@ -156,11 +156,13 @@ class ClusterHost:
                 for watch in list(watches):
                     watch.ask()
 
-    def ask_for_notices(self, actor: ActorId) -> None:
-        """Let the owner of an actor elsewhere tell this host of changes, for some seconds."""
+    def ask_for_notices(self, actor: ActorId, phases: frozenset[str]) -> None:
+        """Let the owner of an actor elsewhere tell this host when it has one of these phases."""
         partition = self._partitions[self._env.partition_of(actor)]
         if partition.state is not PartitionState.OPEN:
-            self.exchange.post(partition.index, WatchRequest(actor, self._host_id))
+            self.exchange.post(
+                partition.index, WatchRequest(actor, self._host_id, tuple(sorted(phases)))
+            )
 
     def problems(self) -> list[str]:
         """Return why this host is cut off, or cannot take its share; empty when all is well."""

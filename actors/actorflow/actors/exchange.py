@@ -73,7 +73,6 @@ class Exchange:
         self._host = host
         self._transport = transport
         self._partitions = partitions
-        self._ids = env.ids
         self._partition_of = env.partition_of
         self._watched = env.watched
         self._deliver = deliver
@@ -81,6 +80,7 @@ class Exchange:
         self._work = asyncio.Event()
         self._sending = asyncio.Lock()
         self._calls: dict[str, asyncio.Future[bytes]] = {}
+        self._calls_made = 0
         self._seen: OrderedDict[str, None] = OrderedDict()
         self.is_closed = False
 
@@ -123,21 +123,33 @@ class Exchange:
         answer: asyncio.Future[bytes] = loop.create_future()
         deadline_s = loop.time() + timeout_s
         made: list[str] = []
+        timers: list[asyncio.TimerHandle] = []
+
+        def make() -> None:
+            left_s = deadline_s - loop.time()
+            if left_s <= 0 and not answer.done():
+                answer.set_exception(_unanswered(partition, timeout_s))
+            if answer.done():
+                return
+            call_id = self._next_call_id()
+            self._calls[call_id] = answer
+            self._post_call(partition, call_id, message, durable=durable)
+            pause_s = min(repeat_s * 2 ** len(made), left_s)
+            made.append(call_id)
+            timers[:] = [loop.call_later(pause_s, make)]
+
+        make()
         try:
-            while not answer.done() and (left_s := deadline_s - loop.time()) > 0:
-                made.append(self._ids.uuid())
-                self._calls[made[-1]] = answer
-                self._post_call(partition, made[-1], message, durable=durable)
-                await asyncio.wait((answer,), timeout=min(repeat_s, left_s))
-                repeat_s *= 2
+            return await answer
         finally:
+            for timer in timers:
+                timer.cancel()
             for call_id in made:
                 del self._calls[call_id]
-        if answer.done():
-            return answer.result()
-        raise UnavailableError(
-            f"no answer from partition {partition} in {timeout_s:g} s; the outcome is unknown"
-        )
+
+    def _next_call_id(self) -> str:
+        self._calls_made += 1
+        return f"{self._host}/{self._calls_made}"
 
     def _post_call(self, partition: int, call_id: str, message: Message, *, durable: bool) -> None:
         letter = Call(
@@ -202,7 +214,7 @@ class Exchange:
             case Call():
                 self._admit(partition, letter)
             case WatchRequest():
-                self._watch_for(ActorId(*letter.actor), letter.host)
+                self._watch_for(partition, letter)
             case _:
                 _log.error("letter for a host in a partition's inbox")
 
@@ -239,22 +251,27 @@ class Exchange:
         else:
             waiting.set_result(answer.payload)
 
-    def _watch_for(self, actor: ActorId, host: str) -> None:
-        if host == self._host:
+    def _watch_for(self, partition: Partition, request: WatchRequest) -> None:
+        if request.host == self._host:
             return  # it has become the owner itself
+        actor = ActorId(*request.actor)
         watches = self._watched.setdefault(actor, [])
-        known = next((w for w in watches if isinstance(w, _RemoteWatch) and w.host == host), None)
+        known = next(
+            (w for w in watches if isinstance(w, _RemoteWatch) and w.host == request.host), None
+        )
         if known is None:
-            known = _RemoteWatch(self, actor, host)
+            known = _RemoteWatch(self, actor, request.host)
             watches.append(known)
-            known.notice(
-                None
-            )  # look once more: it may have changed while the request was under way
+        activation = partition.roster.find(actor)
+        is_yet_to_come = activation is not None and activation.phase not in ("", *request.phases)
+        if known.add(request.phases) and not (request.phases and is_yet_to_come):
+            # Look once more: it may have changed while the request was under way.
+            known.notice(None)
         known.extend()
 
     def notice_here(self, actor: ActorId, summary: Summary | None) -> None:
         """Tell those who wait on this very host: to pass it on might send it in circles."""
-        for watch in self._watched.get(actor, ()):
+        for watch in tuple(self._watched.get(actor, ())):
             if not isinstance(watch, _RemoteWatch):
                 watch.notice(summary)
 
@@ -279,15 +296,23 @@ class Exchange:
 
 
 class _RemoteWatch:
-    """Tells another host about an actor for a while. Stands among the local `Watch`es."""
+    """Tells another host about an actor: once for each set of phases that it asked for, or of each
+    change for a while. Stands among the local `Watch`es."""
 
-    __slots__ = ("_actor", "_exchange", "_timer", "host")
+    __slots__ = ("_actor", "_exchange", "_timer", "_wanted", "host")
 
     def __init__(self, exchange: Exchange, actor: ActorId, host: str) -> None:
         self._exchange = exchange
         self._actor = actor
         self._timer: asyncio.TimerHandle | None = None
+        self._wanted: set[tuple[str, ...]] = set()
         self.host = host
+
+    def add(self, phases: tuple[str, ...]) -> bool:
+        """Note what the host waits for; return whether that is new."""
+        is_new = phases not in self._wanted
+        self._wanted.add(phases)
+        return is_new
 
     def extend(self) -> None:
         """Go on for `WATCH_S` from now."""
@@ -298,14 +323,25 @@ class _RemoteWatch:
 
     def ask(self) -> None:
         """The actor moves to another owner, who gets the request then."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._exchange.forget_watch(self._actor, self)
-        self._exchange.post_request(WatchRequest(self._actor, self.host))
+        self._leave()
+        for phases in self._wanted:
+            self._exchange.post_request(WatchRequest(self._actor, self.host, phases))
 
     def notice(self, summary: Summary | None) -> None:
         """See `Watch.notice`."""
+        if summary is not None:
+            met = {phases for phases in self._wanted if not phases or summary.phase in phases}
+            if not met:
+                return
+            self._wanted -= met - {()}
+            if not self._wanted:
+                self._leave()
         self._exchange.post(self.host, NoticeLetter(self._actor, summary))
+
+    def _leave(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._exchange.forget_watch(self._actor, self)
 
     def fail(self, error: Exception) -> None:
         """See `Watch.fail`: the other host reads the store from time to time anyway."""
@@ -334,6 +370,12 @@ class _RemoteSlot:
         if isinstance(exception, ContentionError):
             exception = UnavailableError(f"{exception}; whether the call takes effect is unknown")
         self._exchange.post(self._call.reply_to, answer_of(self._call.id, exception))
+
+
+def _unanswered(partition: int, timeout_s: float) -> UnavailableError:
+    return UnavailableError(
+        f"no answer from partition {partition} in {timeout_s:g} s; the outcome is unknown"
+    )
 
 
 def _closed() -> UnavailableError:

@@ -63,10 +63,12 @@ class LinkAck(_Letter, frozen=True, tag="ack"):
 
 
 class WatchRequest(_Letter, frozen=True, tag="watch"):
-    """To a partition: tell `host` for a while when this actor's summary changes."""
+    """To a partition: tell `host` when this actor's summary has one of these phases, once. Without
+    phases tell it of each change, for a while."""
 
     actor: tuple[str, str]
     host: str
+    phases: tuple[str, ...] = ()
 
 
 class NoticeLetter(_Letter, frozen=True, tag="notice"):

@@ -209,6 +209,8 @@ class Roster:
         if self._activations.get(activation.actor_id) is not activation:
             return
         activation.number = record.number if isinstance(record, ActorRecord) else 0
+        summary = record.summary if isinstance(record, ActorRecord) else None
+        activation.phase = summary.phase if summary is not None else ""
         if isinstance(record, CorruptError):
             self._break(activation, record)
             return

@@ -303,11 +303,12 @@ class ActorSystem:
         if self._partition_count == 1:
             return await self._store.load(0, actors, with_log=with_log)
         found: dict[ActorId, ActorRecord | None] = {}
-        for index in range(self._partition_count):
-            mine = [a for a in actors if partition_of(a, self._partition_count) == index]
-            if mine:
-                records = await self._store.load(index, mine, with_log=with_log)
-                found.update(zip(mine, records, strict=True))
+        by_partition: dict[int, list[ActorId]] = {}
+        for actor in actors:
+            by_partition.setdefault(partition_of(actor, self._partition_count), []).append(actor)
+        for index, mine in by_partition.items():
+            records = await self._store.load(index, mine, with_log=with_log)
+            found.update(zip(mine, records, strict=True))
         return [found[actor] for actor in actors]
 
     async def find(self, query: Query) -> list[ActorRecord]:
@@ -318,10 +319,10 @@ class ActorSystem:
         """Return the live object of an actor, to look at; None when it is not in memory here."""
         return self._partitions[partition_of(actor, self._partition_count)].roster.live(actor)
 
-    def watch(self, actor: ActorId, reached: Callable[[Summary], bool]) -> Watch:
-        """Return a context manager that waits for a committed summary that `reached` accepts."""
+    def watch(self, actor: ActorId, phases: frozenset[str]) -> Watch:
+        """Return a context manager that waits for a committed summary with one of these phases."""
         ask_owner = self._cluster.ask_for_notices if self._cluster is not None else None
-        return Watch(actor, reached, self._watched, ask_owner)
+        return Watch(actor, phases, self._watched, ask_owner)
 
     def _partition_for(
         self, actor: ActorId, payload: bytes, *, from_turn: bool = False
@@ -448,7 +449,7 @@ class ActorSystem:
 
     def notice(self, actor: ActorId, summary: Summary | None) -> None:
         """See `environment.Host.notice`."""
-        for watch in self._watched.get(actor, ()):
+        for watch in tuple(self._watched.get(actor, ())):  # those of other hosts leave when told
             watch.notice(summary)
 
     # ---- what others may know ------------------------------------------------------------------

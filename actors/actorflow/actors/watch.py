@@ -16,29 +16,30 @@ if TYPE_CHECKING:
 class Watch:
     """Sees each committed summary of one actor from the moment it is entered.
 
-    `reached` says which summary is waited for; the waiting task sleeps through all others. A watch
-    can miss changes while its partition moves: whoever waits should read the store after entering,
-    and again every few seconds.
+    Summaries with one of `phases` are waited for; the waiting task sleeps through all others. A
+    watch can miss changes while its partition moves: whoever waits should read the store after
+    entering, and again every few seconds. The owner on another host is asked when a wait begins, so
+    that who need not wait costs nothing there.
     """
 
     def __init__(
         self,
         actor: ActorId,
-        reached: Callable[[Summary], bool],
+        phases: frozenset[str],
         watched: dict[ActorId, list[Watch]],
-        ask_owner: Callable[[ActorId], None] | None = None,
+        ask_owner: Callable[[ActorId, frozenset[str]], None] | None = None,
     ) -> None:
         self._actor = actor
-        self._reached = reached
+        self._phases = phases
         self._watched = watched
         self._ask_owner = ask_owner
         self._waiter: asyncio.Future[None] | None = None
         self._is_due = False
+        self._has_asked = False
         self._error: Exception | None = None
 
     def __enter__(self) -> Watch:
         self._watched.setdefault(self._actor, []).append(self)
-        self.ask()
         return self
 
     def __exit__(
@@ -55,11 +56,16 @@ class Watch:
     def ask(self) -> None:
         """Ask the owner on another host to tell of changes, for some seconds."""
         if self._ask_owner is not None:
-            self._ask_owner(self._actor)
+            self._has_asked = True
+            self._ask_owner(self._actor, self._phases)
 
     def notice(self, summary: Summary | None) -> None:
-        """Tell the watcher; None means that the actor was deleted."""
-        if summary is None or self._reached(summary):
+        """Tell the watcher; None means that the actor was deleted, or that nobody knows."""
+        if summary is None:
+            self._is_due = True
+            self._wake()
+        elif summary.phase in self._phases:
+            self._has_asked = False  # an owner tells of it once
             self._is_due = True
             self._wake()
 
@@ -77,6 +83,8 @@ class Watch:
             StoppingError: the host stops.
         """
         if not self._is_due and self._error is None:
+            if not self._has_asked:
+                self.ask()
             loop = asyncio.get_running_loop()
             self._waiter = loop.create_future()
             timer = loop.call_later(timeout_s, self._wake)
