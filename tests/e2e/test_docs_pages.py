@@ -131,6 +131,7 @@ def test_health_and_metadata_as_on_the_page(server: Server) -> None:
         ("/v1.0/healthz", 204),
         ("/v1.0/healthz/outbound", 204),
         ("/v1.0/metadata", 200),
+        ("/actorflow/v1/health", 200),
         ("/actorflow/v1/openapi.json", 200),
     ):
         assert path in page_text("docs/operations.md")
@@ -145,4 +146,4 @@ def test_the_page_lists_the_metrics_that_are_served(server: Server) -> None:
     listed = set(re.findall(r"`(actorflow_\w+)`", page_text("docs/operations.md")))
     assert served == listed
     names = {name.removeprefix("actorflow_").removesuffix("_total") for name in served}
-    assert names == set(HELP) | {"http_requests"}
+    assert names == set(HELP) | {"http_requests", "grpc_requests"}

@@ -368,6 +368,23 @@ async def test_health(site: Site) -> None:
     }
 
 
+async def test_health_in_words(site: Site) -> None:
+    answer = await site.get("/actorflow/v1/health")
+    assert answer.status == 200
+    shown = answer.json
+    assert shown["healthy"] is True
+    assert shown["problems"] == []
+    assert shown["durability"] == {
+        "level": "local",
+        "survives": "kill -9 of anything, not a power cut",
+    }
+    assert (shown["appID"], shown["processes"], shown["connectedWorkers"]) == ("default", 1, 1)
+    site.engine.trouble = ["store redis://me:secret@cache does not answer"]
+    answer = await site.get("/actorflow/v1/health")
+    assert (answer.status, answer.json["healthy"]) == (503, False)
+    assert answer.json["problems"] == ["store redis://***@cache does not answer"]
+
+
 async def test_metadata(site: Site) -> None:
     url = site.server.urls[0]
     assert (await send(url, "PUT", "/v1.0/metadata/team", b"blue")).status == 204

@@ -239,6 +239,16 @@ def _sidecar_paths() -> Json:
             )
         },
         "/metrics": {"get": _operation("metrics", "Prometheus metrics", metrics)},
+        f"{OWN}/health": {
+            "get": _operation(
+                "ownHealth",
+                "What is wrong, and what accepted calls survive",
+                {
+                    **_json("200", "Calls are served.", "Health"),
+                    **_json("503", "They are not; `problems` says why.", "Health"),
+                },
+            )
+        },
         f"{OWN}/openapi.json": {
             "get": _operation(
                 "openapi", "This document", _json("200", "The document.", "AnyObject")

@@ -158,6 +158,17 @@ SCHEMAS: dict[str, Json] = {
         actorRuntime={"type": "object"},
         workflows=_object(("connectedWorkers",), connectedWorkers=_COUNT),
     ),
+    "Health": _object(
+        ("healthy", "problems", "appID", "version", "store", "durability", "processes"),
+        healthy=_FLAG,
+        problems={"type": "array", "items": _TEXT},
+        appID=_TEXT,
+        version=_TEXT,
+        store=_TEXT,
+        durability=_object(("level", "survives"), level=_TEXT, survives=_TEXT),
+        processes=_COUNT,
+        connectedWorkers=_COUNT,
+    ),
     "Status": {"type": "string", "enum": _STATUSES},
     "Failure": _object(
         ("errorType", "message"),

@@ -6,13 +6,14 @@ from typing import Any
 from aiohttp import web
 
 from actorflow.actors.errors import ActorflowError
-from actorflow.server.config import Settings
+from actorflow.server.config import Settings, redact_url
 from actorflow.server.errors import WireError, own_error
 from actorflow.server.http import openapi, respond
 from actorflow.server.http.call import Call
 from actorflow.server.http.routing import Route
 from actorflow.server.metadata import ProcessMetadata
 from actorflow.server.metrics import CONTENT_TYPE, Metrics
+from actorflow.server.options import SURVIVES
 
 
 class SidecarHandlers:
@@ -44,6 +45,7 @@ class SidecarHandlers:
             route("GET", "/v1.0/metadata", self.metadata),
             route("PUT", "/v1.0/metadata/{key}", self.put_metadata),
             route("POST", "/v1.0/shutdown", self.shutdown),
+            route("GET", "/actorflow/v1/health", self.own_health),
             route("GET", "/actorflow/v1/openapi.json", self.openapi),
         ]
         if self._settings.metrics:
@@ -66,6 +68,23 @@ class SidecarHandlers:
         if self._metadata.problems():
             raise WireError(500, "ERR_OUTBOUND_HEALTH_NOT_READY", "dapr outbound is not ready")
         return respond.empty()
+
+    async def own_health(self, _: Call) -> web.Response:
+        """Say what is wrong, if anything, and what the store promises; 503 when calls cannot be
+        served."""
+        problems = [redact_url(problem) for problem in self._metadata.problems()]
+        level = self._settings.durability_level
+        shown = {
+            "healthy": not problems,
+            "problems": problems,
+            "appID": self._settings.app_id,
+            "version": self._metadata.version,
+            "store": str(self._settings.store),
+            "durability": {"level": level, "survives": SURVIVES[level]},
+            "processes": self._settings.processes,
+            "connectedWorkers": self._metadata.connected_workers,
+        }
+        return respond.json(shown, 503 if problems else 200)
 
     async def metadata(self, _: Call) -> web.Response:
         """Describe this process in Dapr's words."""
