@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from actorflow.actors import Actor, ActorId, ActorSystem
+from actorflow.actors import Actor, ActorId, ActorSystem, ActorType
 from actorflow.actors.address import partition_of
 from actorflow.actors.cluster import Cluster
 from actorflow.actors.door import PartitionState
@@ -17,12 +17,17 @@ from actorflow.actors.errors import (
     StoppingError,
     UnavailableError,
 )
+from actorflow.actors.letters import NoticeLetter, WatchRequest, decode_letter
+from actorflow.actors.ports import Summary
 from actorflow.actors.store.memory import MemoryStore
 from tests.fakes.fake_cluster import FakeMembership, FakePost, FakeTransport, PostFaults
 from tests.sim.loop import SimClock, SimIds, SimLoop, simulate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+
+    from actorflow.actors.effects import Effects
+    from actorflow.actors.message import Message
 
 PARTITIONS = 4
 
@@ -45,6 +50,23 @@ class Node(Actor):
         raise ValueError("bad luck")
 
 
+class Lamp:
+    """Has the phase that it was told last."""
+
+    weight_bytes = 0
+
+    def receive(self, effects: Effects, message: Message) -> bytes:
+        """Store the phase."""
+        effects.set_summary(Summary("lamp", message.method, 0, 0, b""))
+        return b""
+
+    def close(self) -> None:
+        """Nothing to let go."""
+
+
+LAMP = ActorType("Lamp", lambda actor_id, record, services: Lamp())
+
+
 class Town:
     """Two hosts that share four partitions. `key_on` finds an actor of a host."""
 
@@ -60,7 +82,7 @@ class Town:
             transport = FakeTransport(self.post)
             system = ActorSystem(
                 self.store,
-                [Node],
+                [Node, LAMP],
                 clock=SimClock(self.loop),
                 ids=SimIds(number),
                 partition_count=PARTITIONS,
@@ -76,6 +98,11 @@ class Town:
 
     def owned(self, host: ActorSystem) -> set[int]:
         return {p.index for p in host._partitions if p.state is PartitionState.OPEN}
+
+    def letters(self, kind: type) -> list[object]:
+        """Return all letters of a kind that were ever delivered."""
+        found = [decode_letter(data) for box in self.post._inboxes.values() for data in box]
+        return [letter for letter in found if isinstance(letter, kind)]
 
     def key_on(self, number: int, prefix: str = "k") -> str:
         owned = self.owned(self.hosts[number])
@@ -187,6 +214,83 @@ def test_unread_letters_are_taken_over_and_read_ones_are_not() -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
         assert await late == 11
         assert await asking.actor(Node, key).call("add", 0) == 11
+
+    in_town(main)
+
+
+def test_a_watch_on_another_host_hears_of_its_phase_once() -> None:
+    async def main(town: Town) -> None:
+        lamp = ActorId("Lamp", town.key_on(0))
+        owner, other = town.hosts
+        await owner.call(lamp, "off")
+        with other.watch(lamp, frozenset({"on", "broken"})) as watch:
+            waiting = asyncio.ensure_future(watch.wait(60.0))
+            await asyncio.sleep(0.1)
+            for phase in ("dim", "off", "dim"):
+                await owner.call(lamp, phase)
+            await asyncio.sleep(0.1)
+            assert not waiting.done()
+            assert not town.letters(NoticeLetter), "it is live and not on: nothing to look at"
+            began_s = town.loop.time()
+            await owner.call(lamp, "on")
+            await waiting
+            assert town.loop.time() - began_s < 0.1
+        await owner.call(lamp, "broken")
+        await asyncio.sleep(0.1)
+        assert len(town.letters(NoticeLetter)) == 1
+        assert len(town.letters(WatchRequest)) == 1
+        assert not owner._watched, "who was told is forgotten"
+
+    in_town(main)
+
+
+def test_a_watch_that_comes_too_late_is_told_to_look() -> None:
+    async def main(town: Town) -> None:
+        lamp = ActorId("Lamp", town.key_on(0))
+        owner, other = town.hosts
+        await owner.call(lamp, "on")
+        with other.watch(lamp, frozenset({"on"})) as watch:
+            async with asyncio.timeout(1):
+                await watch.wait(60.0)
+        lurking = ActorId("Lamp", town.key_on(0, "asleep"))
+        with other.watch(lurking, frozenset({"on"})) as watch:
+            async with asyncio.timeout(1):
+                await watch.wait(60.0)  # it is not in memory: nobody knows
+
+    in_town(main)
+
+
+def test_waiting_for_two_phases_on_one_host_is_told_twice() -> None:
+    async def main(town: Town) -> None:
+        lamp = ActorId("Lamp", town.key_on(0))
+        owner, other = town.hosts
+        await owner.call(lamp, "off")
+        with (
+            other.watch(lamp, frozenset({"dim", "on"})) as soon,
+            other.watch(lamp, frozenset({"on"})) as late,
+        ):
+            soon_over = asyncio.ensure_future(soon.wait(60.0))
+            late_over = asyncio.ensure_future(late.wait(60.0))
+            await asyncio.sleep(0.1)
+            await owner.call(lamp, "dim")
+            await asyncio.sleep(0.1)
+            assert soon_over.done()
+            assert not late_over.done()
+            await owner.call(lamp, "on")
+            async with asyncio.timeout(1):
+                await late_over
+
+    in_town(main)
+
+
+def test_who_need_not_wait_sends_no_letter() -> None:
+    async def main(town: Town) -> None:
+        lamp = ActorId("Lamp", town.key_on(0))
+        await town.hosts[0].call(lamp, "on")
+        with town.hosts[1].watch(lamp, frozenset({"on"})):
+            assert (await town.hosts[1].read([lamp]))[0] is not None
+        await asyncio.sleep(0.1)
+        assert not town.letters(WatchRequest)
 
     in_town(main)
 
