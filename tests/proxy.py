@@ -44,6 +44,10 @@ class Proxy:
             pump.cancel()
         await asyncio.gather(*self._pumps, return_exceptions=True)
 
+    def lead_to(self, target_port: int) -> None:
+        """Bring connections that are made from now on to another port, as a name that moves."""
+        self._target_port = target_port
+
     def cut(self) -> None:
         """Reset every connection."""
         for writer in self._writers:

@@ -1,4 +1,5 @@
-"""What must hold of a cluster whatever broke: I1 to I11 of its store, its side log and its logs."""
+"""What must hold of a cluster whatever broke, in its store, side log and logs: I1 to I9, I11,
+I13 and I14. `Reader` sees to I10 meanwhile, `Stand` to I12."""
 
 from __future__ import annotations
 
@@ -9,8 +10,9 @@ import signal
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
+from actorflow.actors.address import ActorId, partition_of
 from actorflow.actors.store.redis import RedisStore
-from actorflow.workflow import Registry, WorkflowEngine
+from actorflow.actors.store.redis.keys import tag_of
 from actorflow.workflow.events import (
     EventRaised,
     ExecutionCompleted,
@@ -19,7 +21,11 @@ from actorflow.workflow.events import (
     TaskScheduled,
 )
 from actorflow.workflow.fsck import Fsck, Report
+from actorflow.workflow.records import history_of, instance_of
+from actorflow.workflow.requests import INSTANCE
 from tests.e2e.cluster.app import expected
+from tests.e2e.cluster.audit import check_log
+from tests.e2e.cluster.clients import Caller
 from tests.e2e.cluster.hosts import PARTITIONS, Site
 from tests.sim.invariants import check_history, check_timers
 
@@ -27,12 +33,18 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from actorflow.workflow.events import HistoryEvent
+    from actorflow.actors.ports import ActorRecord
 
 CHILD = ":0003"
 """What the id of a ledger's child adds to the id of its parent."""
 
 QUIET_S = 30.0
+GROUP = 100
+"""Instances that are read at once."""
+
+OF_A_PARTITION = re.compile(rb"af:\{((\d+)\.\d+)\}:")
+NOT_OF_A_PARTITION = re.compile(rb"af:(cluster$|members$|\{host\.)")
+OF_INSTANCES = re.compile(rb"\}:([sl]:|x:|messages$|parked$|due$|reminders$)")
 
 BAD_IN_LOGS = re.compile(
     "Traceback|was destroyed but|never retrieved|never awaited|failed unexpectedly|critical"
@@ -69,45 +81,101 @@ async def check_quiet(site: Site) -> Report:
         await asyncio.sleep(0.5)
 
 
-async def check_all(site: Site, accepted: dict[str, int], *, faults: int) -> None:
-    """Check everything, and end the hosts on the way. `accepted` are the acknowledged starts."""
+async def check_all(
+    site: Site,
+    accepted: dict[str, int],
+    *,
+    faults: int,
+    asked: Counter[str] | None = None,
+    audited: bool = True,
+) -> Counter[str]:
+    """Check everything, and end the hosts on the way. Returns what the server's log counts.
+
+    Args:
+        accepted: the acknowledged starts that have not been checked before.
+        asked: the activities of those that have.
+        audited: whether the server's log has all that was ever committed.
+    """
     await check_quiet(site)
+    asked = (asked or Counter()) + await check_instances(site, accepted)
+    check_side_log(site.side_log, asked, faults=faults)
+    await check_purge(site)
     codes = await asyncio.gather(*(host.end(signal.SIGTERM) for host in site.hosts))
     assert set(codes) == {0}, codes
     check_logs(site)
     check_keys(site)
+    return check_log(site.redis) if audited else Counter()
+
+
+async def check_instances(site: Site, accepted: dict[str, int]) -> Counter[str]:
+    """I1, I3, I4 and I6 of every acknowledged start, and of its child. Returns the activities that
+    their histories ask for."""
     asked: Counter[str] = Counter()
-    async for instance_id, events in _histories(site, accepted):
+    ids = [each for instance_id in accepted for each in (instance_id, instance_id + CHILD)]
+    async for record in _records(site, ids):
+        events, key = history_of(record), record.actor.key
         check_history(events)
         check_timers(events)
         kinds = Counter(type(event) for event in events)
-        assert kinds[ExecutionCompleted] == 1, instance_id
-        assert kinds[TaskCompleted] == kinds[TaskScheduled] == 2, instance_id
+        assert kinds[ExecutionCompleted] == 1, key
+        assert kinds[TaskCompleted] == kinds[TaskScheduled] == 2, key
         asked.update(e.task_execution_id for e in events if isinstance(e, TaskScheduled))
         raised = [event.dedup_id for event in events if isinstance(event, EventRaised)]
-        assert raised == ([] if instance_id.endswith(CHILD) else [f"event-{instance_id}"])
-    check_side_log(site.side_log, asked, faults=faults)
-
-
-async def _histories(
-    site: Site, accepted: dict[str, int]
-) -> AsyncIterator[tuple[str, tuple[HistoryEvent, ...]]]:
-    """I3: every acknowledged start has ended with the right output."""
-    store = RedisStore(site.redis.url, durability="memory")
-    async with WorkflowEngine(store, Registry(), partition_count=PARTITIONS) as engine:
-        for instance_id, number in accepted.items():
-            instance = await engine.get(instance_id)
-            assert instance is not None, instance_id
-            assert instance.status is Status.COMPLETED, instance
+        assert raised == ([] if key.endswith(CHILD) else [f"event-{key}"])
+        instance = instance_of(record)
+        assert instance.status is Status.COMPLETED, instance
+        if (number := accepted.get(key)) is not None:
             assert json.loads(instance.output or "") == expected(number, number * 10), instance
-            for each in (instance_id, instance_id + CHILD):
-                yield each, (await engine.history(each)).events
+    return asked
+
+
+async def _records(site: Site, ids: list[str]) -> AsyncIterator[ActorRecord]:
+    """Yield what is stored of instances, with their logs."""
+    by_partition: dict[int, list[ActorId]] = defaultdict(list)
+    for instance_id in ids:
+        actor = ActorId(INSTANCE, instance_id)
+        by_partition[partition_of(actor, PARTITIONS)].append(actor)
+    store = RedisStore(site.redis.url, durability="memory")
+    await store.open()
+    try:
+        for partition, actors in by_partition.items():
+            for i in range(0, len(actors), GROUP):
+                some = actors[i : i + GROUP]
+                for actor, record in zip(
+                    some, await store.load(partition, some, with_log=True), strict=True
+                ):
+                    assert record is not None, f"{actor} is lost"
+                    yield record
+    finally:
+        await store.close()
+
+
+async def check_purge(site: Site) -> None:
+    """I13: once all instances are purged, no key of any is left."""
+    async with Caller(site) as caller:
+        while page := (await caller.ask("GET", "actorflow/v1/instances?limit=200"))["instances"]:
+            await caller.purge([one["instanceID"] for one in page])
+    async with asyncio.timeout(QUIET_S):
+        while left := _keys(site, OF_INSTANCES):
+            await asyncio.sleep(0.2)
+            assert left
+
+
+def _keys(site: Site, pattern: re.Pattern[bytes] | None = None) -> list[bytes]:
+    with site.redis.client() as client:
+        keys = list(client.scan_iter(count=1_000))
+    return [key for key in keys if pattern is None or pattern.search(key)]
 
 
 def check_keys(site: Site) -> None:
-    """I14: no key ends by itself."""
+    """I14: each key of a partition has its tag, and no key ends by itself."""
+    keys = _keys(site)
+    for key in keys:
+        if match := OF_A_PARTITION.match(key):
+            assert match[1].decode() == tag_of(int(match[2]), PARTITIONS), key
+        else:
+            assert NOT_OF_A_PARTITION.match(key), key
     with site.redis.client() as client:
-        keys = list(client.scan_iter(count=1_000))
         pipeline = client.pipeline(transaction=False)
         for key in keys:
             pipeline.pttl(key)

@@ -16,6 +16,7 @@ from tests.e2e.cluster.app import expected
 from tests.e2e.cluster.hosts import PARTITIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
 
     from tests.e2e.cluster.hosts import Site
@@ -31,6 +32,8 @@ POLL_S = 0.25
 GIVE_UP_S = 45.0
 """A call that was repeated for this long without success fails the test."""
 
+PURGES_AT_ONCE = 20
+
 STARTS_PER_S = 30.0
 """Ledger workflows that all clients together start at most."""
 
@@ -42,8 +45,11 @@ class Caller:
     `slowest_s` are of calls that succeeded in the end.
     """
 
-    def __init__(self, site: Site, *, keep_alive: bool = True) -> None:
+    def __init__(
+        self, site: Site, *, keep_alive: bool = True, give_up_s: float = GIVE_UP_S
+    ) -> None:
         self._site = site
+        self._give_up_s = give_up_s
         self._choose = random.Random()
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, force_close=not keep_alive),
@@ -78,8 +84,19 @@ class Caller:
         """Return the status from any host, or from the one with this URL."""
         return await self.ask("GET", f"v1.0/workflows/dapr/{instance_id}", host=host)
 
+    async def purge(self, instance_ids: Iterable[str]) -> None:
+        """Purge all of these that still exist, some at a time."""
+        gate = asyncio.Semaphore(PURGES_AT_ONCE)
+
+        async def one(instance_id: str) -> None:
+            async with gate:
+                path = f"v1.0/workflows/dapr/{instance_id}/purge"
+                await self.ask("POST", path, {}, gone=True)
+
+        await asyncio.gather(*map(one, instance_ids))
+
     async def until_status(self, instance_id: str, *statuses: str) -> dict[str, Any]:
-        async with asyncio.timeout(GIVE_UP_S):
+        async with asyncio.timeout(self._give_up_s):
             while True:
                 answer = await self.get(instance_id)
                 if answer["runtimeStatus"] in statuses:
@@ -87,23 +104,33 @@ class Caller:
                 await asyncio.sleep(POLL_S)
 
     async def ask(
-        self, method: str, path: str, data: object = None, key: str = "", *, host: str = ""
+        self,
+        method: str,
+        path: str,
+        data: object = None,
+        key: str = "",
+        *,
+        host: str = "",
+        gone: bool = False,
     ) -> dict[str, Any]:
-        """Call until it is accepted; any refusal but "retry" fails the test."""
+        """Call until it is accepted; any refusal but "retry" fails the test. With `gone` it may be
+        that the instance does not exist any more."""
         headers = {"Idempotency-Key": key} if key else {}
         body = json.dumps(data) if method == "POST" else None
         last = ""
         try:
-            async with asyncio.timeout(GIVE_UP_S):
+            async with asyncio.timeout(self._give_up_s):
                 while True:
                     url = f"{host or self._choose.choice(self._site.urls)}/{path}"
                     status, last = await self._attempt(method, url, body, headers)
                     if status in (200, 202):
                         return dict(json.loads(last or "{}"))
+                    if gone and status == 404:
+                        return {}
                     assert status in (0, 429, 503), f"{method} {path}: {status} {last}"
                     await asyncio.sleep(PAUSE_S * self._choose.uniform(0.5, 1.5))
         except TimeoutError:
-            raise AssertionError(f"{method} {path} in {GIVE_UP_S:g} s: {last}") from None
+            raise AssertionError(f"{method} {path} in {self._give_up_s:g} s: {last}") from None
 
     async def _attempt(
         self, method: str, url: str, body: str | None, headers: dict[str, str]
@@ -126,9 +153,19 @@ class Load:
     `accepted` is every start that was acknowledged, with its number.
     """
 
-    def __init__(self, caller: Caller, *, prefix: str = "ledger") -> None:
+    def __init__(
+        self,
+        caller: Caller,
+        *,
+        prefix: str = "ledger",
+        starts_per_s: float = STARTS_PER_S,
+        loses_tails: bool = False,
+    ) -> None:
         self._caller = caller
         self._prefix = prefix
+        self._starts_per_s = starts_per_s
+        self._loses_tails = loses_tails
+        self._ended: list[str] = []
         self._next = 0
         self._next_at_s = 0.0
         self.accepted: dict[str, int] = {}
@@ -140,12 +177,18 @@ class Load:
             number, self._next = self._next, self._next + 1
             await self._take_turn()
             await self._run(number)
+            self._ended.append(f"{self._prefix}-{number}")
             self.finished += 1
+
+    def take_ended(self) -> dict[str, int]:
+        """Return those of `accepted` that have ended, and forget them."""
+        ended, self._ended = self._ended, []
+        return {instance_id: self.accepted.pop(instance_id) for instance_id in ended}
 
     async def _take_turn(self) -> None:
         """Leave the machine some time for faults and checks."""
         now_s = asyncio.get_running_loop().time()
-        self._next_at_s = max(now_s, self._next_at_s + 1 / STARTS_PER_S)
+        self._next_at_s = max(now_s, self._next_at_s + 1 / self._starts_per_s)
         await asyncio.sleep(self._next_at_s - now_s)
 
     async def _run(self, number: int) -> None:
@@ -155,17 +198,20 @@ class Load:
         if number % 2:
             await asyncio.sleep(0.5)  # half of the events come early, half late
         await self._caller.raise_event(instance_id, "approve", number * 10, f"event-{instance_id}")
-        answer = await Reader(self._caller, instance_id).until_ended()
+        reader = Reader(self._caller, instance_id, loses_tails=self._loses_tails)
+        answer = await reader.until_ended()
         assert answer["runtimeStatus"] == "COMPLETED", answer
         output = json.loads(answer["properties"]["dapr.workflow.output"])
         assert output == expected(number, number * 10), answer
 
 
 class Reader:
-    """Reads one instance from host after host: what it sees never goes back (I10)."""
+    """Reads one instance from host after host: what it sees never goes back (I10), unless the store
+    `loses_tails`: what it had written and not acknowledged may have been seen."""
 
-    def __init__(self, caller: Caller, instance_id: str) -> None:
+    def __init__(self, caller: Caller, instance_id: str, *, loses_tails: bool = False) -> None:
         self._caller = caller
+        self._loses_tails = loses_tails
         self._instance_id = instance_id
         self._seen: tuple[int, int, str] = (-1, -1, "")
 
@@ -183,7 +229,8 @@ class Reader:
         rank = {"PENDING": 0, "RUNNING": 1}.get(answer["runtimeStatus"], 2)
         step = json.loads(answer["properties"].get("dapr.workflow.custom_status") or "0")
         now = (rank, step, answer["lastUpdatedAt"])
-        assert now[:2] >= self._seen[:2], f"{self._instance_id}: {now} after {self._seen}"
+        is_back = now[:2] < self._seen[:2] and not self._loses_tails
+        assert not is_back, f"{self._instance_id}: {now} after {self._seen}"
         self._seen = now
 
 

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.e2e.cluster.audit import NO_REWRITE
 from tests.proxy import Proxy
 from tests.servers import Server
 
@@ -26,15 +27,18 @@ LOG_TAIL_BYTES = 6_000
 
 
 class Host:
-    """One server process, started as often as wanted; each time it gets a new port."""
+    """One server process, started as often as wanted; each time it gets a new port. With a `front`
+    its clients come through that proxy, at one address."""
 
-    def __init__(self, name: str, folder: Path, store_url: str) -> None:
+    def __init__(self, name: str, folder: Path, store_url: str, *arguments: str) -> None:
         self.name = name
         self.folder = folder
         self.store_url = store_url
         self.url = ""
+        self.front: Proxy | None = None
         self.starts = 0
         self.is_frozen = False
+        self._arguments = arguments
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -56,6 +60,7 @@ class Host:
                 *("-m", "actorflow.server", "serve", "--app", str(APP), "--http-port", "0"),
                 *("--store", self.store_url, "--partitions", str(PARTITIONS)),
                 *("--lease-seconds", str(LEASE_S), "--ready-file", str(ready)),
+                *self._arguments,
                 cwd=self.folder,
                 env={**os.environ, "LEDGER_LOG": str(self.folder / "side.log")},
                 stdout=log,
@@ -66,6 +71,9 @@ class Host:
                 assert self._process.returncode is None, self.tail()
                 await asyncio.sleep(0.02)
         self.url = json.loads(ready.read_text())["urls"][0].rstrip("/")
+        if self.front is not None:
+            self.front.lead_to(int(self.url.rpartition(":")[2]))
+            self.url = f"http://127.0.0.1:{self.front.port}"
 
     def freeze(self) -> None:
         """Stop it in mid-step, as a long pause of its machine does. `Site.urls` leaves it out."""
@@ -121,28 +129,41 @@ class Site:
 
 @contextlib.asynccontextmanager
 async def site(
-    folder: Path, hosts: int = 3, *, proxied: bool = False, settings: dict[str, str] | None = None
+    folder: Path,
+    hosts: int = 3,
+    *,
+    proxied: bool = False,
+    fronted: bool = False,
+    settings: dict[str, str] | None = None,
+    redis: Server | None = None,
+    arguments: tuple[str, ...] = (),
 ) -> AsyncIterator[Site]:
     """Run hosts on a fresh Redis. Everything is killed at the end; after a failure the ends of the
     logs go to standard output.
 
     Args:
         proxied: each host reaches Redis through a proxy of its own.
+        fronted: clients reach each host through a proxy of its own.
         settings: of Redis.
+        redis: a server that runs already, instead of a new one.
+        arguments: more of them for each host.
     """
     async with contextlib.AsyncExitStack() as stack:
-        redis = Server("redis", folder / "redis", settings)
-        await asyncio.to_thread(redis.start)
-        stack.callback(redis.kill)
+        if redis is None:
+            redis = Server("redis", folder / "redis", {**NO_REWRITE, **(settings or {})})
+            await asyncio.to_thread(redis.start)
+            stack.callback(redis.kill)
         proxies = [
             await stack.enter_async_context(Proxy(redis.port)) for _ in range(hosts * proxied)
         ]
         ports = [proxy.port for proxy in proxies] or [redis.port] * hosts
         all_hosts = [
-            Host(f"host{number}", folder, f"redis://127.0.0.1:{port}")
+            Host(f"host{number}", folder, f"redis://127.0.0.1:{port}", *arguments)
             for number, port in enumerate(ports)
         ]
         for host in all_hosts:
+            if fronted:
+                host.front = await stack.enter_async_context(Proxy(0))
             stack.push_async_callback(host.kill)
         await all_hosts[0].start()  # founds the store
         await asyncio.gather(*(host.start() for host in all_hosts[1:]))

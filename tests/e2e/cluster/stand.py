@@ -5,27 +5,39 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tests.e2e.cluster.checks import check_all
-from tests.e2e.cluster.clients import Caller, Load, Probes, percentile
-from tests.e2e.cluster.hosts import Site, site
+from tests.e2e.cluster.checks import check_all, check_instances
+from tests.e2e.cluster.clients import GIVE_UP_S, STARTS_PER_S, Caller, Load, Probes, percentile
+from tests.e2e.cluster.hosts import LEASE_S, Site, site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+WINDOW_S = 4.0
+"""How long throughput is measured."""
+
+STEADY_PART = 0.8
+STEADY_S = 2 * LEASE_S + 5
+"""After this long as much is done as before; measured over one more window."""
+
 
 @dataclass(slots=True)
 class Stand:
-    """`faults` counts what may have made activities run again; `took_s` the times to recover."""
+    """`faults` counts what may have made activities run again; `took_s` the times to recover;
+    `asked` the activities of instances that are purged already; `log`, in the end, what the log of
+    the server counts."""
 
     site: Site
     caller: Caller
     load: Load
     probes: Probes
     faults: int = 0
+    asked: Counter[str] = field(default_factory=Counter)
+    log: Counter[str] = field(default_factory=Counter)
     took_s: list[float] = field(default_factory=list)
 
     async def recover(self) -> None:
@@ -33,10 +45,35 @@ class Stand:
         self.faults += 1
         self.took_s.append(await self.probes.time_to_accept_s())
 
+    async def check_and_purge_ended(self) -> int:
+        """Check the instances that have ended and purge them. Returns how many."""
+        ended = self.load.take_ended()
+        self.asked += await check_instances(self.site, ended)
+        await self.caller.purge(ended)
+        return len(ended)
+
     async def until_accepted(self, count: int) -> None:
         """Wait until so many workflows were accepted."""
         while len(self.load.accepted) < count:  # noqa: ASYNC110 -- a number tells nobody
             await asyncio.sleep(0.1)
+
+    async def finished_per_s(self) -> float:
+        """Return how many workflows end in a second, now."""
+        before = self.load.finished
+        await asyncio.sleep(WINDOW_S)
+        return (self.load.finished - before) / WINDOW_S
+
+    async def until_steady(self, base_per_s: float) -> None:
+        """I12: soon as many end as before the first fault."""
+        loop = asyncio.get_running_loop()
+        began_s, per_s = loop.time(), 0.0
+        while per_s < STEADY_PART * base_per_s:
+            assert loop.time() - began_s < STEADY_S, f"{per_s:.1f} a second, not {base_per_s:.1f}"
+            per_s = await self.finished_per_s()
+        sys.stdout.write(
+            f"{per_s:.1f} workflows a second {loop.time() - began_s:.1f} s after the last fault, "
+            f"{base_per_s:.1f} before the first\n"
+        )
 
     def report(self) -> str:
         return (
@@ -52,28 +89,49 @@ async def under_load(
     *,
     hosts: int = 3,
     clients: int = 20,
-    proxied: bool = False,
-    settings: dict[str, str] | None = None,
     keep_alive: bool = True,
+    give_up_s: float = GIVE_UP_S,
+    starts_per_s: float = STARTS_PER_S,
+    steady: bool = False,
+    loses_tails: bool = False,
+    **where: Any,
 ) -> AsyncIterator[Stand]:
     """Run hosts and clients; at the end everything that was accepted is checked.
 
     Args:
         keep_alive: whether clients use a connection again.
-        proxied, settings: see `site`.
+        give_up_s: see `Caller`.
+        starts_per_s: see `Load`.
+        steady: whether throughput is compared, before the first fault and after the last (I12).
+        loses_tails: whether the store is replaced by one that has not got its newest writes; no log
+            has all commits then.
+        where: see `site`.
     """
     async with (
-        site(folder, hosts, proxied=proxied, settings=settings) as place,
-        Caller(place, keep_alive=keep_alive) as caller,
+        site(folder, hosts, **where) as place,
+        Caller(place, keep_alive=keep_alive, give_up_s=give_up_s) as caller,
     ):
-        stand = Stand(place, caller, Load(caller), Probes(caller))
+        load = Load(caller, starts_per_s=starts_per_s, loses_tails=loses_tails)
+        stand = Stand(place, caller, load, Probes(caller))
         await stand.probes.start()
         async with asyncio.TaskGroup() as group:
             for _ in range(clients):
                 group.create_task(stand.load.client())
+            if steady:
+                await asyncio.sleep(LEASE_S)
+                base_per_s = await stand.finished_per_s()
             yield stand
+            if steady:
+                await stand.until_steady(base_per_s)
             stand.load.enough.set()
         sys.stdout.write(stand.report())
         assert caller.without_retry_after == 0
         await stand.probes.stop()
-        await check_all(place, stand.load.accepted, faults=stand.faults)
+        stand.log = await check_all(
+            place,
+            stand.load.accepted,
+            faults=stand.faults,
+            asked=stand.asked,
+            audited=not loses_tails,
+        )
+        sys.stdout.write(f"log of the server: {dict(stand.log)}\n")

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(110)]
 
 @pytest.mark.asyncio
 async def test_a_host_that_was_frozen_cannot_write_what_it_no_longer_owns(tmp_path: Path) -> None:
-    async with under_load(tmp_path) as stand:
+    async with under_load(tmp_path, steady=True) as stand:
         for host in stand.site.hosts[:2]:
             await asyncio.sleep(1)
             host.freeze()

@@ -36,7 +36,7 @@ async def kill_again_and_again(stand: Stand, choose: random.Random) -> None:
 async def test_what_was_accepted_ends_once_whatever_host_is_killed(tmp_path: Path) -> None:
     seed = random.randrange(2**32)
     sys.stdout.write(f"seed {seed}\n")
-    async with under_load(tmp_path, clients=30) as stand:
+    async with under_load(tmp_path, clients=30, steady=True) as stand:
         await kill_again_and_again(stand, random.Random(seed))
         await stand.until_accepted(LEAST)
     assert sum(stand.caller.unanswered.values()) > 0, "no kill hit a call"

@@ -21,21 +21,21 @@ SYNCED = {"appendfsync": "always"}
 
 @pytest.mark.asyncio
 async def test_hosts_go_on_after_redis_was_killed_and_paused(tmp_path: Path) -> None:
-    async with under_load(tmp_path, settings=SYNCED) as stand:
+    async with under_load(tmp_path, settings=SYNCED, steady=True) as stand:
         redis = stand.site.redis
-        for _ in range(2):
-            await asyncio.sleep(2)
+        for _ in range(3):
+            await asyncio.sleep(1.5)
             await asyncio.to_thread(redis.kill)
             await asyncio.to_thread(redis.start)
             await stand.recover()
         await asyncio.sleep(1)
-        await asyncio.to_thread(redis.do, "CLIENT", "PAUSE", 3_000, "ALL")
+        await asyncio.to_thread(redis.do, "CLIENT", "PAUSE", 5_000, "ALL")
         await stand.recover()
 
 
 @pytest.mark.asyncio
 async def test_hosts_go_on_without_a_restart_after_the_store_was_away(tmp_path: Path) -> None:
-    async with under_load(tmp_path, settings=SYNCED) as stand:
+    async with under_load(tmp_path, settings=SYNCED, steady=True) as stand:
         redis = stand.site.redis
         await asyncio.sleep(1)
         await asyncio.to_thread(redis.kill)

@@ -1,0 +1,102 @@
+"""I2 from Redis' own append-only file: every commit of every owner, in the order of their effect.
+
+A script is logged as the writes that it made, and each commit writes its number and its id to the
+meta of its partition. So the log of the server is an audit that costs the engine nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import hiredis
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.servers import Server
+
+NO_REWRITE = {"auto-aof-rewrite-percentage": "0"}
+"""Settings of a server whose log is read in the end: nothing of it may be condensed."""
+
+META = re.compile(rb"af:\{(\d+)\.\d+\}:meta")
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(slots=True)
+class _Standing:
+    """What is known of one partition at one place of the log."""
+
+    epoch: int = 0
+    owner: bytes = b""
+    seq: int = 0
+    last: bytes = b""
+    tokens: dict[int, bytes] = field(default_factory=dict)
+
+
+class Audit:
+    """Follows the log of one server. `seen` counts acquisitions, commits and releases."""
+
+    def __init__(self) -> None:
+        self._partitions: dict[int, _Standing] = {}
+        self.seen: Counter[str] = Counter()
+
+    def follow(self, command: list[bytes]) -> None:
+        """Take the next command of the log."""
+        if len(command) < 4 or command[0].upper() != b"HSET":
+            return
+        match = META.fullmatch(command[1])
+        if match is None:
+            return
+        changed = dict(zip(command[2::2], command[3::2], strict=True))
+        standing = self._partitions.setdefault(int(match[1]), _Standing())
+        if b"cluster" in changed:
+            return  # founded
+        if b"epoch" in changed:
+            self._acquired(standing, int(changed[b"epoch"]), changed[b"owner"])
+        elif b"owner" in changed:
+            self.seen["released"] += 1
+            standing.owner = b""
+        elif b"seq" in changed:
+            self._committed(standing, int(changed[b"seq"]), changed[b"last"])
+
+    def _acquired(self, standing: _Standing, epoch: int, owner: bytes) -> None:
+        self.seen["acquired"] += 1
+        assert epoch > standing.epoch, f"epoch {epoch} after {standing.epoch}"
+        assert owner, "acquired by nobody"
+        assert owner not in standing.tokens.values(), f"token {owner!r} twice"
+        standing.tokens[epoch] = owner
+        standing.epoch, standing.owner = epoch, owner
+
+    def _committed(self, standing: _Standing, seq: int, commit_id: bytes) -> None:
+        self.seen["committed"] += 1
+        assert seq == standing.seq + 1, f"commit {seq} after {standing.seq}"
+        token, _, number = commit_id.rpartition(b":")
+        assert token == standing.owner, f"{commit_id!r} while {standing.owner!r} owns"
+        assert int(number) == seq
+        standing.seq, standing.last = seq, commit_id
+
+
+def check_log(server: Server) -> Counter[str]:
+    """I2: commits without a gap or a repetition, each by the owner of its time, under epochs that
+    rise and tokens that nobody had before."""
+    audit = Audit()
+    for command in _commands(server.directory / "appendonlydir"):
+        audit.follow(command)
+    assert audit.seen["committed"], "no commit in the log"
+    return audit.seen
+
+
+def _commands(folder: Path) -> Iterator[list[bytes]]:
+    """Yield what was logged, apart from a last command that was cut."""
+    reader = hiredis.Reader()
+    files = sorted(folder.glob("*.incr.aof"), key=lambda path: int(path.name.split(".")[-3]))
+    for path in files:
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                reader.feed(chunk)
+                while (command := reader.gets()) is not False:
+                    yield command
