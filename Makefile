@@ -2,6 +2,7 @@
 #   make run      serve the example on the embedded store      make test   run the tests
 #   make check    everything a change must pass                make bench  measure
 #   make soak     break a running cluster for some minutes; ARGS="--minutes 30" for longer
+#   make sdk-table  run Dapr's SDKs and publish what was seen in docs/sdk-compatibility.md
 #   make lock     pin the dependencies again; ARGS=--upgrade takes the newest
 VENV ?= .venv
 PYTHON ?= python3
@@ -11,7 +12,7 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 	--no-annotate --custom-compile-command "make lock" --group build pyproject.toml $(ARGS)
 
 .DEFAULT_GOAL := check
-.PHONY: run test check lint types imports servers bench soak lock wheel clean
+.PHONY: run test check lint types imports servers bench soak sdk-table lock wheel clean
 
 run: $(VENV)/run.stamp
 	mkdir -p .state
@@ -45,6 +46,9 @@ bench: $(VENV)/test.stamp
 soak: $(VENV)/test.stamp
 	$(BIN)/python -m tests.e2e.cluster.soak $(ARGS)
 
+sdk-table: $(VENV)/test.stamp
+	ACTORFLOW_SDK_TABLE=write $(BIN)/python -m pytest tests/sdk/test_scenarios.py $(ARGS)
+
 lock: $(VENV)/dev.stamp
 	$(BIN)/$(LOCK) -o requirements/run.txt
 	$(BIN)/$(LOCK) --extra test -o requirements/test.txt
@@ -54,7 +58,7 @@ wheel: $(VENV)/test.stamp
 	$(BIN)/python -m hatchling build -t wheel
 
 clean:
-	rm -rf $(VENV) .state dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .sdk .state dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # A stamp a lock file: an install runs again only when its lock or the project's metadata changed.
 $(VENV)/%.stamp: requirements/%.txt pyproject.toml
