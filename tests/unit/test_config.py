@@ -70,6 +70,9 @@ def test_every_option_can_come_from_every_source(tmp_path: Path) -> None:
         "app-id": "shop",
         "http-port": "81",
         "listen-addresses": "::1,127.0.0.2",
+        "grpc": "false",
+        "grpc-port": "82",
+        "grpc-address": "127.0.0.3",
         "store": "redis://cache",
         "durability": "fsync",
         "partitions": "16",
@@ -351,3 +354,36 @@ def test_shown_texts_can_be_read_again() -> None:
 
 def test_the_memory_store_promises_less() -> None:
     assert load({"store": "memory:", "durability": "fsync"}).settings.durability_level == "memory"
+
+
+# ---- gRPC ----------------------------------------------------------------------------------------
+
+
+def test_grpc_is_served_where_the_extra_is_installed_unless_somebody_says_so() -> None:
+    assert load({}).settings.grpc == "auto"
+    assert load({"grpc": "true"}).settings.grpc == "on"
+    assert load({"grpc": "false"}).settings.grpc == "off"
+
+
+@pytest.mark.parametrize("flags", [{"grpc-port": "50001"}, {"grpc-address": "127.0.0.1"}])
+def test_who_names_a_place_for_grpc_wants_it(flags: dict[str, str]) -> None:
+    assert load(flags).settings.grpc == "on"
+    assert load({**flags, "grpc": "false"}).settings.grpc == "off"
+
+
+def test_any_http_port_means_any_grpc_port() -> None:
+    assert load({"http-port": "0"}).settings.grpc_port == 0
+    assert load({"http-port": "0", "grpc-port": "7"}).settings.grpc_port == 7
+    assert load({}).settings.grpc_port == 50_001
+
+
+def test_grpc_listens_where_http_does_unless_told_otherwise() -> None:
+    assert load({"listen-addresses": "::1"}).settings.grpc_hosts == ("::1",)
+    assert load({"grpc-address": "127.0.0.5"}).settings.grpc_hosts == ("127.0.0.5",)
+
+
+def test_an_address_for_grpc_beyond_loopback_needs_a_token() -> None:
+    with pytest.raises(ConfigError, match="grpc-address .flag --grpc-address. is '0.0.0.0'"):
+        load({"grpc-address": "0.0.0.0"})
+    assert load({"grpc-address": "0.0.0.0", "grpc": "false"})
+    assert load({"grpc-address": "0.0.0.0", "insecure": "true"})

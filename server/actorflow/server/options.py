@@ -153,7 +153,12 @@ def _parse_switch(text: str) -> bool:
 
 
 def _parse_grpc(text: str) -> str:
-    return "on" if _parse_switch(text) else "off"
+    if text.lower() == "auto":
+        return "auto"
+    try:
+        return "on" if _parse_switch(text) else "off"
+    except ValueError:
+        raise ValueError("true, false or auto") from None
 
 
 def _parse_app_id(text: str) -> str:
