@@ -88,7 +88,9 @@ class Partition:
         self.widen_reminders(horizon_ms)
         self.add_reminders(recovery.reminders, last=True)
         for row in recovery.messages:
-            if not row.parked:
+            if row.parked:
+                self.roster.note_parked(row.target, row.method, row.parked)
+            else:
                 self._deliver(message_of_row(row))
 
     def widen_reminders(self, horizon_ms: int) -> int:
@@ -443,6 +445,7 @@ class Partition:
     def _park(self, message: Message, reason: str) -> None:
         self._env.counters.parked_messages += 1
         self._batch.park(message, reason)
+        self.roster.note_parked(message.target, message.method, reason)
         self._batch.turns += 1
         self._schedule_drain()
 

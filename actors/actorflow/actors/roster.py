@@ -71,6 +71,8 @@ class Roster:
             answered=answered,
         )
         self._unknown_types: set[str] = set()
+        self.parked: dict[ActorId, list[tuple[str, str]]] = {}
+        """Method of each message that is delivered no more, and why, by the actor it is for."""
         self.queued_bytes = 0
         self.live_bytes = 0
         self.running = 0
@@ -100,6 +102,7 @@ class Roster:
                 activation.dequeue().refuse(error)
             activation.forget_actor()
         self._activations.clear()
+        self.parked.clear()
         self.ready.clear()
         self.queued_bytes = self.live_bytes = self.running = 0
 
@@ -247,6 +250,10 @@ class Roster:
         message.refuse(problem)
         if message.id:
             self._park(message, str(problem))
+
+    def note_parked(self, target: ActorId, method: str, reason: str) -> None:
+        """Remember a message that is delivered no more, for those who ask."""
+        self.parked.setdefault(target, []).append((method, reason))
 
     def _reload(self, activation: Activation) -> None:
         if self._activations.get(activation.actor_id) is activation:

@@ -319,6 +319,11 @@ class ActorSystem:
         """Return the live object of an actor, to look at; None when it is not in memory here."""
         return self._partitions[partition_of(actor, self._partition_count)].roster.live(actor)
 
+    def parked(self, actor: ActorId) -> Sequence[tuple[str, str]]:
+        """Return method and reason of the parked messages for an actor that is owned here."""
+        roster = self._partitions[partition_of(actor, self._partition_count)].roster
+        return tuple(roster.parked.get(actor, ()))
+
     def watch(self, actor: ActorId, phases: frozenset[str]) -> Watch:
         """Return a context manager that waits for a committed summary with one of these phases."""
         ask_owner = self._cluster.ask_for_notices if self._cluster is not None else None

@@ -190,6 +190,10 @@ class WorkflowEngine(InstanceReader):
         """See `host.ExecutionHost`."""
         return self._ids.uuid()
 
+    def parked(self, actor: ActorId) -> Sequence[tuple[str, str]]:
+        """See `host.ExecutionHost`."""
+        return self.actors.parked(actor)
+
     def now_ns(self) -> int:
         """See `host.ExecutionHost`."""
         return self._clock.now_ns()

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from actorflow.actors import ActorId
     from actorflow.workflow.limits import Limits
     from actorflow.workflow.registry import WorkflowDefinition
     from actorflow.workflow.retention import RetentionPolicy
@@ -35,6 +38,10 @@ class ExecutionHost(Protocol):
 
     def definition(self, name: str) -> WorkflowDefinition | None:
         """Return the code of this name."""
+        ...
+
+    def parked(self, actor: ActorId) -> Sequence[tuple[str, str]]:
+        """Return method and reason of the messages for an instance that are delivered no more."""
         ...
 
     def new_id(self) -> str:

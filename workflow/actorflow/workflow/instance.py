@@ -37,7 +37,7 @@ from actorflow.workflow.events import (
     TimerFired,
 )
 from actorflow.workflow.execution import SCHEDULED_START, Execution
-from actorflow.workflow.model import WaitReason
+from actorflow.workflow.model import WaitReason, parked_reason
 from actorflow.workflow.outbound import report, report_end_again, timer_of
 from actorflow.workflow.propagation import PROPAGATED, encode_propagated
 from actorflow.workflow.records import CUSTOM_STATUS, EVENT_IDS, FAILURE, OUTPUT
@@ -334,7 +334,11 @@ class InstanceActor:
             )
         if execution.problem and not execution.state.stalled_reason:
             reasons.append(WaitReason(kind="stalled", detail=execution.problem))
-        return msgspec.json.encode(reasons + waits(execution.state))
+        reasons += waits(execution.state)
+        if not execution.status().is_terminal:
+            parked = self._host.parked(self._actor_id)
+            reasons += [parked_reason(method, reason) for method, reason in parked]
+        return msgspec.json.encode(reasons)
 
     def _why_pending(self, start: ExecutionStarted) -> WaitReason:
         if start.scheduled_start_ns is not None and start.scheduled_start_ns > self._host.now_ns():

@@ -66,6 +66,15 @@ class WaitReason:
     attempt: int | None = None
 
 
+def parked_reason(method: str, reason: str) -> WaitReason:
+    """Return what to say of a message that failed too often, with the way to bring it back."""
+    return WaitReason(
+        kind="parked",
+        detail=f"message {method!r} failed too often and is kept, not delivered: {reason}. Once "
+        "the cause is mended, stop all hosts and deliver it with `actorflow fsck --repair --unpark`",
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
     """The committed history of the present execution, in order."""
