@@ -71,7 +71,7 @@ def parked_reason(method: str, reason: str) -> WaitReason:
     return WaitReason(
         kind="parked",
         detail=f"message {method!r} failed too often and is kept, not delivered: {reason}. Once "
-        "the cause is mended, stop all hosts and deliver it with `actorflow fsck --repair --unpark`",
+        "the cause is mended, stop all hosts, then `actorflow fsck --repair --unpark` delivers it",
     )
 
 
