@@ -25,6 +25,7 @@ class FakeWorld:
 
     def __init__(self) -> None:
         self.engine = FakeEngine()
+        self.engine.app_id = APP_ID
         self._server = HttpServer(self.engine, SETTINGS)
 
     @property

@@ -7,7 +7,7 @@ It keeps the promises of `EngineApi` as far as the wire can see them. The wire k
 import asyncio
 import builtins
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from actorflow.actors.address import checked_actor_id
@@ -52,6 +52,8 @@ class FakeStats:
 class FakeEngine:
     """Implements `EngineApi`. `fail_next` makes the next call raise."""
 
+    app_id = "default"  # a test may set another
+
     def __init__(self) -> None:
         self.instances: dict[str, Instance] = {}
         self.histories: dict[str, list[HistoryEvent]] = {}
@@ -90,7 +92,11 @@ class FakeEngine:
         scheduled_start_ns: int | None = None,
         idempotency_key: str = "",
         unique: bool = False,
+        version: str | None = None,
+        tags: Mapping[str, str] | None = None,
         trace_parent: str | None = None,
+        trace_state: str | None = None,
+        app_id: str = "",
     ) -> str:
         self._enter("start", name, instance_id, trace_parent)
         request = (name, instance_id, input, scheduled_start_ns)
@@ -108,22 +114,32 @@ class FakeEngine:
         self._create(instance_id, name, input, scheduled_start_ns)
         return instance_id
 
-    async def get(self, instance_id: str) -> Instance | None:
+    async def get(self, instance_id: str, *, app_id: str = "") -> Instance | None:
         self._enter("get", instance_id)
         return self.instances.get(self._known(instance_id))
 
-    async def wait_for_start(self, instance_id: str, *, timeout_s: float | None) -> Instance:
+    async def wait_for_start(
+        self, instance_id: str, *, timeout_s: float | None, app_id: str = ""
+    ) -> Instance:
         self._enter("wait_for_start", instance_id)
         return await self._wait(
             instance_id, lambda item: item.status is not Status.PENDING, timeout_s
         )
 
-    async def wait_for_completion(self, instance_id: str, *, timeout_s: float | None) -> Instance:
+    async def wait_for_completion(
+        self, instance_id: str, *, timeout_s: float | None, app_id: str = ""
+    ) -> Instance:
         self._enter("wait_for_completion", instance_id)
         return await self._wait(instance_id, lambda item: item.status.is_terminal, timeout_s)
 
     async def raise_event(
-        self, instance_id: str, name: str, input: str | None = None, *, event_id: str = ""
+        self,
+        instance_id: str,
+        name: str,
+        input: str | None = None,
+        *,
+        event_id: str = "",
+        app_id: str = "",
     ) -> None:
         self._enter("raise_event", instance_id, name, input, event_id)
         instance = self._one(instance_id)
@@ -134,25 +150,39 @@ class FakeEngine:
         if not instance.status.is_terminal and (not event_id or event_id not in known):
             events.append(EventRaised(name=name, input=input, dedup_id=event_id))
 
-    async def suspend(self, instance_id: str, reason: str | None = None) -> None:
+    async def suspend(
+        self, instance_id: str, reason: str | None = None, *, app_id: str = ""
+    ) -> None:
         self._enter("suspend", instance_id, reason)
         if self._one(instance_id).status is Status.RUNNING:
             await self.move(instance_id, Status.SUSPENDED)
 
-    async def resume(self, instance_id: str, reason: str | None = None) -> None:
+    async def resume(
+        self, instance_id: str, reason: str | None = None, *, app_id: str = ""
+    ) -> None:
         self._enter("resume", instance_id, reason)
         if self._one(instance_id).status is Status.SUSPENDED:
             await self.move(instance_id, Status.RUNNING)
 
     async def terminate(
-        self, instance_id: str, output: str | None = None, *, recursive: bool = True
+        self,
+        instance_id: str,
+        output: str | None = None,
+        *,
+        recursive: bool = True,
+        app_id: str = "",
     ) -> None:
         self._enter("terminate", instance_id, output, recursive)
         if not self._one(instance_id).status.is_terminal:
             await self.move(instance_id, Status.TERMINATED, output=output)
 
     async def purge(
-        self, instance_id: str, *, recursive: bool = True, force: bool = False
+        self,
+        instance_id: str,
+        *,
+        recursive: bool = True,
+        force: bool = False,
+        app_id: str = "",
     ) -> PurgeResult:
         self._enter("purge", instance_id, recursive, force)
         if not self._one(instance_id).status.is_terminal and not force:
@@ -166,6 +196,7 @@ class FakeEngine:
         *,
         limit: int = 100,
         after: str = "",
+        app_id: str = "",
     ) -> InstancePage:
         self._enter("list", filter, limit, after)
         found = [
@@ -177,7 +208,7 @@ class FakeEngine:
         page = tuple(found[:limit])
         return InstancePage(instances=page, next_after=page[-1].instance_id if more else None)
 
-    async def history(self, instance_id: str) -> History:
+    async def history(self, instance_id: str, *, app_id: str = "") -> History:
         self._enter("history", instance_id)
         item = self._one(instance_id)
         return History(
@@ -194,6 +225,7 @@ class FakeEngine:
         new_instance_id: str = "",
         input: str | None = None,
         overwrite_input: bool = False,
+        app_id: str = "",
     ) -> str:
         self._enter("rerun", source_instance_id, event_id, new_instance_id, input, overwrite_input)
         source = self._one(source_instance_id)
@@ -208,11 +240,14 @@ class FakeEngine:
             raise HistoryEventNotFoundError(f"does not have history event with ID '{event_id}'")
         return await self.start(source.name, instance_id=new_instance_id, unique=True)
 
-    async def why(self, instance_id: str) -> builtins.list[WaitReason]:
+    async def why(self, instance_id: str, *, app_id: str = "") -> builtins.list[WaitReason]:
         self._enter("why", instance_id)
         if self._one(instance_id).status.is_terminal:
             return []
         return [WaitReason(kind="event", detail="approve", since_ns=BASE_NS, attempt=1)]
+
+    def knows_app(self, app_id: str) -> bool:
+        return app_id == self.app_id
 
     def connected_workers(self) -> int:
         return self.workers

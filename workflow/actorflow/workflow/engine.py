@@ -136,7 +136,9 @@ class WorkflowEngine(InstanceReader):
         )
         self._clock = self.actors.clock
         self._permits = Permits(self.actors, concurrency)
-        self.workers = WorkerPool(self.actors, self._permits, concurrency, now_ns=self.now_ns)
+        self.workers = WorkerPool(
+            self.actors, self._permits, concurrency, app_id=app_id, now_ns=self.now_ns
+        )
         self._dispatcher = Dispatcher(
             self.host_id, app_id, self._registry, self._activities, self.workers, self._permits
         )
@@ -410,6 +412,11 @@ class WorkflowEngine(InstanceReader):
         return self._ids.uuid() if self._is_clustered else ""
 
     # ---- what others may know ------------------------------------------------------------------
+
+    def knows_app(self, app_id: str) -> bool:
+        """Whether instances of the app can be asked for: it is this engine's own, or another host
+        is of it or has a worker of it."""
+        return app_id == self.app_id or self.workers.knows(app_id)
 
     def connected_workers(self) -> int:
         """Return the number of workers of this engine's app at this host: those connected, and one

@@ -1,16 +1,19 @@
 """Work goes to a worker on whichever host it is connected to.
 
-Hosts tell each other how many workers of each app they have, at every change and every few seconds.
-An owner with work and no worker of its own that has room lends it: the other host gives it to its
-worker, and the answer ends the work at the owner (`ActorSystem.complete`). Letters may be lost: the
-owner takes back what it lent to a host that has fallen silent or has no such worker any more, and
-asks again for what it has not heard of for long.
+Hosts tell each other their app, and for which apps their workers can take how much more, at every
+change and every few seconds. An owner with work and no worker of its own that has room lends it:
+the other host gives it to its worker, and the answer ends the work at the owner
+(`ActorSystem.complete`). A host that cannot give away what it was lent returns it at once.
+
+Letters may be lost: the owner takes back what it lent to a host that has fallen silent, and tells
+the others every few seconds what they have of it. What they do not know of they return; what they
+have beyond that is done, or somebody else's by now, and they drop it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
+from collections import defaultdict
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -18,16 +21,14 @@ import msgspec
 from actorflow.actors import ActorId
 from actorflow.actors.message import Message
 from actorflow.workflow.requests import ACTIVITY, WorkerWanted, WorkItem, pack, unpack
-from actorflow.workflow.streams import ITEMS_MAX, Work, WorkerStream
+from actorflow.workflow.streams import Work
 
 if TYPE_CHECKING:
     from actorflow.actors import ActorSystem
     from actorflow.workflow.streams import Key
 
-_log = logging.getLogger(__name__)
-
 WORKERS = "workflow.workers"
-"""Topic: how many workers of each app the sender has."""
+"""Topic: what the workers of the sender can take, by app."""
 
 LEND = "workflow.lend"
 """Topic: a piece of work for a worker of the receiver."""
@@ -36,25 +37,53 @@ RETURN = "workflow.return"
 """Topic: a piece of work that the sender has no worker for."""
 
 ASK = "workflow.ask"
-"""Topic: pieces of work that the sender has lent: those unknown are to be returned."""
+"""Topic: all that the sender has lent to the receiver."""
+
+DONE = "workflow.done"
+"""Topic: pieces of work that the sender had lent, and that are done."""
 
 ANNOUNCE_S = 2.0
-"""A host with workers says so this often."""
+"""A host says so often which workers it has."""
 
 SILENT_S = 7.0
 """What was lent to a host that has not been heard of for so long is taken back."""
 
+SETTLED_S = 5.0
+"""What was borrowed longer ago than this, and is not among what the lender lists, is dropped."""
+
+TELL_S = 0.05
+"""News for other hosts are gathered for so long."""
+
+ASKS_MAX = 3
+"""How often a host that has nothing lent any more is told so."""
+
 
 class _Lent(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A piece of work. `is_stalled`, on its way back: the workers there cannot do it."""
+
     target: tuple[str, str]
     message_id: int
     payload: bytes = b""
+    is_stalled: bool = False
+
+    @property
+    def key(self) -> Key:
+        return ActorId(*self.target), self.message_id
+
+
+class _Offer(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Workers of one app at one host: how many there are, how many items more they take, and a
+    number that grows when one connects."""
+
+    count: int
+    room: int
+    serial: int
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_lent = msgspec.msgpack.Decoder(_Lent).decode
-_decode_asked = msgspec.msgpack.Decoder(list[_Lent]).decode
-_decode_counts = msgspec.msgpack.Decoder(dict[str, int]).decode
+_decode_list = msgspec.msgpack.Decoder(list[_Lent]).decode
+_decode_offers = msgspec.msgpack.Decoder(dict[str, _Offer]).decode
 
 
 class Pool(Protocol):
@@ -68,6 +97,10 @@ class Pool(Protocol):
         """Let work wait again."""
         ...
 
+    def park(self, work: Work) -> None:
+        """Let work wait for a worker yet to connect."""
+        ...
+
     def find(self, key: Key) -> Work | None:
         """Return a piece of work that is here."""
         ...
@@ -77,46 +110,47 @@ class Pool(Protocol):
         ...
 
     def drop(self, work: Work) -> None:
-        """Forget work: it is another host's."""
+        """Forget work, whoever has it: it is done, or another host's."""
         ...
 
-    def stream_counts(self) -> dict[str, int]:
-        """Workers connected here, by app."""
+    def offers(self) -> dict[str, tuple[int, int, int]]:
+        """What workers are connected here, by app, as in `_Offer`."""
         ...
 
-    def try_parked(self, app_id: str) -> None:
-        """A new worker is there."""
+    def try_parked(self, app_id: str, newcomer: str = "") -> None:
+        """A new worker is there, on that host."""
         ...
 
-    def noticed(self) -> None:
-        """Another host has, or has not, workers of some app."""
+    def room_came(self, app_id: str) -> None:
+        """Another host's workers can take more."""
         ...
 
 
 class _Neighbour:
-    """What another host has said of its workers, and how much of ours it has."""
+    """What another host has said of its workers, and what of ours it has."""
 
-    __slots__ = ("counts", "heard_s", "lent")
+    __slots__ = ("asks", "heard_s", "lent", "offers", "room")
 
     def __init__(self) -> None:
-        self.counts: dict[str, int] = {}
+        self.offers: dict[str, _Offer] = {}
+        self.room: defaultdict[str, int] = defaultdict(int)
         self.heard_s = 0.0
         self.lent: dict[Key, Work] = {}
-
-    def room(self, app_id: str) -> int:
-        """Return how many items more its workers of the app can take, as far as we know."""
-        lent = sum(work.app_id == app_id for work in self.lent.values())
-        return self.counts.get(app_id, 0) * ITEMS_MAX - lent
+        self.asks = 0
 
 
 class Lending:
     """The dealings of one host with the workers of the others. See the module docstring."""
 
-    def __init__(self, actors: ActorSystem, pool: Pool) -> None:
+    def __init__(self, actors: ActorSystem, pool: Pool, app_id: str) -> None:
         self._actors = actors
         self._pool = pool
+        self._app_id = app_id
         self._neighbours: dict[str, _Neighbour] = {}
-        self._has_announced = False
+        self._borrowed_s: dict[Key, float] = {}
+        self._done: defaultdict[str, list[_Lent]] = defaultdict(list)
+        self._turned_away = False
+        self._tells = False
 
     def start(self) -> None:
         """Begin to listen and to speak, if there can be other hosts."""
@@ -126,21 +160,27 @@ class Lending:
         self._actors.listen(LEND, self._borrow)
         self._actors.listen(RETURN, self._returned)
         self._actors.listen(ASK, self._asked)
+        self._actors.listen(DONE, self._told_done)
         self._actors.spawn(self._keep_telling(), "worker-announcements")
 
     def serves(self, app_id: str) -> bool:
         """Whether another host has a worker of the app."""
-        return any(neighbour.counts.get(app_id) for neighbour in self._neighbours.values())
+        offers = (neighbour.offers.get(app_id) for neighbour in self._neighbours.values())
+        return any(offer is not None and offer.count for offer in offers)
+
+    def knows(self, app_id: str) -> bool:
+        """Whether another host is of the app, or has a worker of it."""
+        return any(app_id in neighbour.offers for neighbour in self._neighbours.values())
 
     # ---- announcements -------------------------------------------------------------------------
 
     def announce(self) -> None:
-        """Tell the others how many workers are connected here."""
-        counts = self._pool.stream_counts()
-        if counts or self._has_announced:
-            self._has_announced = bool(counts)
-            for host in self._actors.other_hosts():
-                self._actors.tell_host(host, WORKERS, _encode(counts))
+        """Tell the others what the workers connected here can take."""
+        self._turned_away = False
+        offers = {self._app_id: (0, 0, 0)} | self._pool.offers()
+        payload = _encode(offers)
+        for host in self._actors.other_hosts():
+            self._actors.tell_host(host, WORKERS, payload)
 
     async def _keep_telling(self) -> None:
         loop = asyncio.get_running_loop()
@@ -150,54 +190,77 @@ class Lending:
             for host, neighbour in list(self._neighbours.items()):
                 if neighbour.heard_s < loop.time() - SILENT_S:
                     del self._neighbours[host]
-                    self._recover(neighbour, set())
-                elif neighbour.lent:
-                    asked = [_Lent(*key) for key in neighbour.lent]
-                    self._actors.tell_host(host, ASK, _encode(asked))
+                    self._pool.take_back(list(neighbour.lent.values()))
+                    continue
+                neighbour.asks = ASKS_MAX if neighbour.lent else neighbour.asks - 1
+                if neighbour.asks > 0:
+                    lent = [_Lent(*key) for key in neighbour.lent]
+                    self._actors.tell_host(host, ASK, _encode(lent))
 
     def _heard(self, host: str, payload: bytes) -> None:
         neighbour = self._neighbours.setdefault(host, _Neighbour())
-        before, neighbour.counts = neighbour.counts, _decode_counts(payload)
+        before, neighbour.offers = neighbour.offers, _decode_offers(payload)
         neighbour.heard_s = asyncio.get_running_loop().time()
-        self._recover(neighbour, {app_id for app_id, n in neighbour.counts.items() if n})
-        for app_id, count in neighbour.counts.items():
-            if count > before.get(app_id, 0):
-                self._pool.try_parked(app_id)
-        self._pool.noticed()
+        neighbour.room.clear()
+        for app_id, offer in neighbour.offers.items():
+            neighbour.room[app_id] = offer.room
+            known = before.get(app_id)
+            if offer.count and (known is None or offer.serial > known.serial):
+                self._pool.try_parked(app_id, host)
+            self._pool.room_came(app_id)
 
-    def _recover(self, neighbour: _Neighbour, served: set[str]) -> None:
-        """Take back what was lent for apps that the host does not serve."""
-        lost = [work for work in neighbour.lent.values() if work.app_id not in served]
-        for work in lost:
-            del neighbour.lent[work.key]
-        self._pool.take_back(lost)
+    def _soon(self) -> None:
+        if not self._tells and self._actors.is_clustered:
+            self._tells = True
+            asyncio.get_running_loop().call_later(TELL_S, self._tell)
+
+    def _tell(self) -> None:
+        self._tells = False
+        done, self._done = self._done, defaultdict(list)
+        for host, lent in done.items():
+            self._actors.tell_host(host, DONE, _encode(lent))
+        if self._turned_away:
+            self.announce()
 
     # ---- the lender ----------------------------------------------------------------------------
 
     def lend(self, work: Work) -> bool:
         """Give work to another host whose workers have room; False when there is none."""
-        rooms = {host: n.room(work.app_id) for host, n in self._neighbours.items()}
-        host = max(rooms, key=rooms.__getitem__, default="")
+        rooms = {host: n.room.get(work.app_id, 0) for host, n in self._neighbours.items()}
+        host = work.newcomer
+        if rooms.get(host, 0) <= 0:
+            host = max(rooms, key=rooms.__getitem__, default="")
         if rooms.get(host, 0) <= 0:
             return False
-        work.holder = host
-        self._neighbours[host].lent[work.key] = work
+        work.holder, work.newcomer = host, ""
+        neighbour = self._neighbours[host]
+        neighbour.room[work.app_id] -= 1
+        neighbour.lent[work.key] = work
         letter = _Lent(*work.key, pack(work.request))
         self._actors.tell_host(host, LEND, _encode(letter))
         return True
 
     def done(self, work: Work) -> None:
-        """Work that was lent is done."""
+        """Work that was lent is done, or to be done elsewhere."""
         neighbour = self._neighbours.get(work.holder) if isinstance(work.holder, str) else None
-        if neighbour is not None:
+        if neighbour is not None and isinstance(work.holder, str):
             neighbour.lent.pop(work.key, None)
+            neighbour.room[work.app_id] += 1
+            self._done[work.holder].append(_Lent(*work.key))
+            self._soon()
 
     def _returned(self, host: str, payload: bytes) -> None:
         lent = _decode_lent(payload)
         neighbour = self._neighbours.get(host)
-        if neighbour is not None:
-            work = neighbour.lent.pop((ActorId(*lent.target), lent.message_id), None)
-            self._pool.take_back([work] if work is not None else [])
+        work = neighbour.lent.pop(lent.key, None) if neighbour is not None else None
+        if neighbour is None or work is None:
+            return
+        work.holder = None
+        if lent.is_stalled:
+            self._pool.park(work)
+        else:
+            neighbour.room[work.app_id] = 0  # until it says otherwise
+            self._pool.take_back([work])
 
     # ---- the borrower --------------------------------------------------------------------------
 
@@ -209,23 +272,43 @@ class Lending:
             request = unpack(WorkItem, lent.payload)
         else:
             request = unpack(WorkerWanted, lent.payload)
-        if not self._pool.stream_counts().get(request.app_id):
-            self._return(host, lent.target, lent.message_id)
-            return
+        self._borrowed_s[lent.key] = asyncio.get_running_loop().time()
         message = Message(target, "", id=lent.message_id)
         self._pool.put(Work(message, request, lender=host))
 
-    def _return(self, host: str, target: tuple[str, str], message_id: int) -> None:
-        self._actors.tell_host(host, RETURN, _encode(_Lent(target, message_id)))
+    def give_back(self, work: Work, *, is_stalled: bool = False) -> None:
+        """Return borrowed work, which the pool has dropped: no worker here can take it."""
+        self._borrowed_s.pop(work.key, None)
+        self._turned_away = self._turned_away or not is_stalled
+        letter = _Lent(*work.key, b"", is_stalled)
+        self._actors.tell_host(work.lender, RETURN, _encode(letter))
 
-    def return_idle(self, app_id: str) -> None:
-        """The last worker of an app has gone: what others have lent for it goes back."""
-        for work in self._pool.works():
-            if work.lender and work.app_id == app_id and not isinstance(work.holder, WorkerStream):
-                self._pool.drop(work)
-                self._return(work.lender, *work.key)
+    def room_here(self) -> None:
+        """A worker of this host can take more: hosts that were turned away want to know."""
+        if self._turned_away:
+            self._soon()
 
     def _asked(self, host: str, payload: bytes) -> None:
-        for lent in _decode_asked(payload):
-            if self._pool.find((ActorId(*lent.target), lent.message_id)) is None:
-                self._return(host, lent.target, lent.message_id)
+        listed = {lent.key for lent in _decode_list(payload)}
+        settled_s = asyncio.get_running_loop().time() - SETTLED_S
+        for key in listed:
+            if self._pool.find(key) is None:
+                self._actors.tell_host(host, RETURN, _encode(_Lent(*key)))
+        for work in self._pool.works():
+            if work.lender == host and work.key not in listed:
+                if self._borrowed_s.get(work.key, 0.0) < settled_s:
+                    self._drop(work)
+
+    def _told_done(self, host: str, payload: bytes) -> None:
+        for lent in _decode_list(payload):
+            work = self._pool.find(lent.key)
+            if work is not None and work.lender == host:
+                self._drop(work)
+
+    def _drop(self, work: Work) -> None:
+        self._borrowed_s.pop(work.key, None)
+        self._pool.drop(work)
+
+    def forget(self, work: Work) -> None:
+        """Borrowed work is done."""
+        self._borrowed_s.pop(work.key, None)

@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from actorflow.actors import ActorId, Delivery
     from actorflow.actors.message import Message
     from actorflow.workflow.requests import WorkerWanted
-    from actorflow.workflow.workitem import ActivityItem, TurnItem
+    from actorflow.workflow.workitem import ActivityItem, TurnItem, TurnToken
 
     Item = TurnItem | ActivityItem
 
 Key = tuple["ActorId", int]
 """What a piece of work is known by on all hosts: target and id of its durable message."""
+
+Asked = tuple[str, str, int]
+"""What an answer without a token names: app of the worker, instance, task id (-1 for a turn)."""
 
 TURNS = "workflow"
 ACTIVITIES = "activity"
@@ -32,10 +35,22 @@ class Work:
 
     `holder` has it: a stream of this host, the id of another host, or nobody. `lender` is the host
     that has lent it to this one; our own has a `delivery` instead. `is_stalled` says that workers
-    which were connected so far cannot do it.
+    which were connected so far cannot do it; `newcomer` is the host where another one has connected
+    since. `shown` is what a worker of this host was last shown of a turn.
     """
 
-    __slots__ = ("app_id", "delivery", "holder", "is_stalled", "key", "kind", "lender", "request")
+    __slots__ = (
+        "app_id",
+        "delivery",
+        "holder",
+        "is_stalled",
+        "key",
+        "kind",
+        "lender",
+        "newcomer",
+        "request",
+        "shown",
+    )
 
     def __init__(
         self,
@@ -52,7 +67,9 @@ class Work:
         self.key: Key = (message.target, message.id)
         self.lender = lender
         self.holder: WorkerStream | str | None = None
-        self.is_stalled = False
+        self.is_stalled = not isinstance(request, WorkItem) and request.stalled
+        self.newcomer = ""
+        self.shown: TurnToken | None = None
 
     @property
     def is_void(self) -> bool:
@@ -60,10 +77,10 @@ class Work:
         return self.delivery is not None and self.delivery.is_void
 
     @property
-    def asked(self) -> tuple[str, int]:
-        """Instance and task id that an answer without a token names; task id -1 for a turn."""
-        task_id = getattr(self.request, "task_id", -1)
-        return self.key[0].key.partition(SPREAD)[0], task_id
+    def asked(self) -> Asked:
+        """See `Asked`."""
+        task_id = self.request.task_id if isinstance(self.request, WorkItem) else -1
+        return self.app_id, self.key[0].key.partition(SPREAD)[0], task_id
 
 
 class StreamHost(Protocol):

@@ -78,6 +78,7 @@ class WorkerPool:
         permits: Permits,
         limits: Concurrency,
         *,
+        app_id: str,
         now_ns: Callable[[], int],
     ) -> None:
         self._actors = actors
@@ -89,7 +90,7 @@ class WorkerPool:
         self._in_flight: dict[tuple[str, int], Token] = {}
         self._serial = 0
         self._news = asyncio.Event()
-        self._lending = Lending(actors, self)
+        self._lending = Lending(actors, self, app_id)
         self.late_count = 0
 
     def start(self) -> None:
@@ -120,6 +121,10 @@ class WorkerPool:
     def serves(self, app_id: str) -> bool:
         """Whether a worker of the app is connected, to this host or another."""
         return bool(self._app(app_id).streams) or self._lending.serves(app_id)
+
+    def knows(self, app_id: str) -> bool:
+        """Whether a host of the app, or a worker of it, is there besides what this host is."""
+        return bool(self._app(app_id).streams) or self._lending.knows(app_id)
 
     async def wait_for_stream(self, app_id: str, timeout_s: float) -> bool:
         """Wait until a worker of the app is connected; return whether one is."""

@@ -103,12 +103,19 @@ class ActivityItem:
 
 
 def turn_item(
-    record: ActorRecord, *, message_id: int, execution_id: str, now_ns: int
+    record: ActorRecord,
+    *,
+    message_id: int,
+    execution_id: str,
+    now_ns: int,
+    shown: TurnToken | None = None,
 ) -> TurnItem | None:
     """Return the turn that an instance waits for; None when it does not wait for a remote worker.
 
     Args:
         execution_id: of the request, "" from a release that did not say.
+        shown: what another worker was shown of this turn. It is shown again, and no fact more,
+            while that can still be answered: so an answer fits, whichever of them it comes from.
 
     Raises:
         HistoryCorruptError: its data cannot be read.
@@ -124,7 +131,11 @@ def turn_item(
     present = (starts or begun)[0].execution_id
     if execution_id not in ("", present):
         return None
-    at_ns = max(now_ns, *(event.at_ns for event in facts))
+    if shown is not None and (shown.execution_id, shown.history_length) == (present, len(past)):
+        facts, at_ns = facts[: shown.fact_count], shown.at_ns
+    else:
+        # INVARIANT: the turn is no older than what came before it, however wrong this clock is.
+        at_ns = max(now_ns, *(event.at_ns for event in (*past, *facts)))
     token = TurnToken(message_id, record.actor.type, present, len(past), len(facts), at_ns)
     return TurnItem(
         record.actor.key,

@@ -19,9 +19,9 @@ from actorflow.server.http.call import check_name
 from actorflow.server.http.render import dapr_instance, time_ns
 from actorflow.server.http.waits import InterruptedWaitError, Waits
 from actorflow.server.http.workflows import (
-    check_app_id,
     check_instance_id,
     check_workflow_name,
+    checked_app_id,
     checked_trace_parent,
 )
 from actorflow.server.metadata import ProcessMetadata
@@ -84,7 +84,7 @@ class SidecarService:
         if not name:
             raise WireError(400, "ERR_WORKFLOW_NAME_MISSING", "workflow name is not configured")
         check_workflow_name(name)
-        check_app_id(request.app_id, self._settings.app_id, errors.START, name)
+        app_id = checked_app_id(self._engine, request.app_id, errors.START, name)
         start_ns = _start_ns(name, request.options.get(START_TIME, ""))
         instance_id = await self._engine.start(
             name,
@@ -92,6 +92,7 @@ class SidecarService:
             input=_text(request.input, "input"),
             scheduled_start_ns=start_ns,
             trace_parent=checked_trace_parent(call.first("traceparent")),
+            app_id=app_id,
         )
         if not self._engine.connected_workers():
             await self._await_worker()
@@ -99,8 +100,8 @@ class SidecarService:
 
     async def get(self, request: Any, _: RpcCall) -> Any:
         """Show an instance; of one that is not there, nothing but its id."""
-        instance_id = self._subject(request, errors.GET)
-        instance = await self._engine.get(instance_id)
+        instance_id, app_id = self._subject(request, errors.GET)
+        instance = await self._engine.get(instance_id, app_id=app_id)
         if instance is None:
             return pb.GetWorkflowResponse(instance_id=instance_id)
         shown = dapr_instance(instance, strict_pending=self._settings.strict_pending)
@@ -121,34 +122,37 @@ class SidecarService:
         if not request.event_name:
             raise WireError(400, "ERR_WORKFLOW_EVENT_NAME_MISSING", "missing workflow event name")
         check_name("workflow event", "ERR_WORKFLOW_EVENT_NAME_INVALID", request.event_name)
-        check_app_id(request.app_id, self._settings.app_id, errors.RAISE, instance_id)
+        app_id = checked_app_id(self._engine, request.app_id, errors.RAISE, instance_id)
         data = _text(request.event_data, "event_data") if request.event_data else None
-        await self._engine.raise_event(instance_id, request.event_name, data)
+        await self._engine.raise_event(instance_id, request.event_name, data, app_id=app_id)
         return pb.Empty()
 
     async def pause(self, request: Any, _: RpcCall) -> Any:
         """Hold an instance."""
-        await self._engine.suspend(self._subject(request, errors.PAUSE))
+        instance_id, app_id = self._subject(request, errors.PAUSE)
+        await self._engine.suspend(instance_id, app_id=app_id)
         return pb.Empty()
 
     async def resume(self, request: Any, _: RpcCall) -> Any:
         """Let an instance go on."""
-        await self._engine.resume(self._subject(request, errors.RESUME))
+        instance_id, app_id = self._subject(request, errors.RESUME)
+        await self._engine.resume(instance_id, app_id=app_id)
         return pb.Empty()
 
     async def terminate(self, request: Any, _: RpcCall) -> Any:
         """End an instance and its children."""
-        await self._engine.terminate(self._subject(request, errors.TERMINATE))
+        instance_id, app_id = self._subject(request, errors.TERMINATE)
+        await self._engine.terminate(instance_id, app_id=app_id)
         return pb.Empty()
 
     async def purge(self, request: Any, _: RpcCall) -> Any:
         """Delete an ended instance and its children."""
-        instance_id = self._subject(request, errors.PURGE)
+        instance_id, app_id = self._subject(request, errors.PURGE)
         try:
-            await self._engine.purge(instance_id)
+            await self._engine.purge(instance_id, app_id=app_id)
         except NotTerminalError:
             # Dapr's purge reads the history, and a pending instance has none: it counts as missing.
-            instance = await self._engine.get(instance_id)
+            instance = await self._engine.get(instance_id, app_id=app_id)
             if instance is not None and instance.status is Status.PENDING:
                 raise errors.instance_not_found(instance_id) from None
             raise
@@ -182,11 +186,10 @@ class SidecarService:
         self._request_shutdown(call.first("dapr-force-shutdown").lower() == "true")
         return pb.Empty()
 
-    def _subject(self, request: Any, operation: Operation) -> str:
-        """Run the checks of the operations that take no payload; return the instance id."""
+    def _subject(self, request: Any, operation: Operation) -> tuple[str, str]:
+        """Run the checks of the operations that take no payload; return instance and app id."""
         instance_id = self._subject_id(request)
-        check_app_id(request.app_id, self._settings.app_id, operation, instance_id)
-        return instance_id
+        return instance_id, checked_app_id(self._engine, request.app_id, operation, instance_id)
 
     def _subject_id(self, request: Any) -> str:
         self._waits.check_running()

@@ -1,6 +1,6 @@
 """What the HTTP edge asks of the engine; `actorflow.workflow.engine.WorkflowEngine` does it all."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from actorflow.workflow.model import (
@@ -29,20 +29,28 @@ class EngineApi(Protocol):
         scheduled_start_ns: int | None = None,
         idempotency_key: str = "",
         unique: bool = False,
+        version: str | None = None,
+        tags: Mapping[str, str] | None = None,
         trace_parent: str | None = None,
+        trace_state: str | None = None,
+        app_id: str = "",
     ) -> str:
         """Create an instance durably and return its id."""
         ...
 
-    async def get(self, instance_id: str) -> Instance | None:
+    async def get(self, instance_id: str, *, app_id: str = "") -> Instance | None:
         """Return the instance as last committed."""
         ...
 
-    async def wait_for_start(self, instance_id: str, *, timeout_s: float | None) -> Instance:
+    async def wait_for_start(
+        self, instance_id: str, *, timeout_s: float | None, app_id: str = ""
+    ) -> Instance:
         """Return as soon as the first turn is committed. Raises TimeoutError."""
         ...
 
-    async def wait_for_completion(self, instance_id: str, *, timeout_s: float | None) -> Instance:
+    async def wait_for_completion(
+        self, instance_id: str, *, timeout_s: float | None, app_id: str = ""
+    ) -> Instance:
         """Return as soon as the instance has ended. Raises TimeoutError."""
         ...
 
@@ -53,26 +61,41 @@ class EngineApi(Protocol):
         input: str | None = None,
         *,
         event_id: str = "",
+        app_id: str = "",
     ) -> None:
         """Give the instance an external event."""
         ...
 
-    async def suspend(self, instance_id: str, reason: str | None = None) -> None:
+    async def suspend(
+        self, instance_id: str, reason: str | None = None, *, app_id: str = ""
+    ) -> None:
         """Hold the instance."""
         ...
 
-    async def resume(self, instance_id: str, reason: str | None = None) -> None:
+    async def resume(
+        self, instance_id: str, reason: str | None = None, *, app_id: str = ""
+    ) -> None:
         """Let the instance go on."""
         ...
 
     async def terminate(
-        self, instance_id: str, output: str | None = None, *, recursive: bool = True
+        self,
+        instance_id: str,
+        output: str | None = None,
+        *,
+        recursive: bool = True,
+        app_id: str = "",
     ) -> None:
         """End the instance."""
         ...
 
     async def purge(
-        self, instance_id: str, *, recursive: bool = True, force: bool = False
+        self,
+        instance_id: str,
+        *,
+        recursive: bool = True,
+        force: bool = False,
+        app_id: str = "",
     ) -> PurgeResult:
         """Delete the instance for good."""
         ...
@@ -83,11 +106,12 @@ class EngineApi(Protocol):
         *,
         limit: int = 100,
         after: str = "",
+        app_id: str = "",
     ) -> InstancePage:
         """Return instances in order of id."""
         ...
 
-    async def history(self, instance_id: str) -> History:
+    async def history(self, instance_id: str, *, app_id: str = "") -> History:
         """Return the committed history."""
         ...
 
@@ -99,12 +123,22 @@ class EngineApi(Protocol):
         new_instance_id: str = "",
         input: str | None = None,
         overwrite_input: bool = False,
+        app_id: str = "",
     ) -> str:
         """Start a new instance from an event of an ended one."""
         ...
 
-    async def why(self, instance_id: str) -> Sequence[WaitReason]:
+    async def why(self, instance_id: str, *, app_id: str = "") -> Sequence[WaitReason]:
         """Return what an open instance waits for."""
+        ...
+
+    @property
+    def app_id(self) -> str:
+        """The app that is meant where a call names none."""
+        ...
+
+    def knows_app(self, app_id: str) -> bool:
+        """Return whether a host or a worker is of the app."""
         ...
 
     def connected_workers(self) -> int:

@@ -85,7 +85,7 @@ class WorkflowHandlers:
             check_instance_id(instance_id)
         component, name = call.values
         check_workflow_name(name)
-        self._check_app_id(call, errors.START, name)
+        app_id = self._app_id(call, errors.START, name)
         self._note_component(component)
         key = idempotency_key(call)
         instance_id = await self._engine.start(
@@ -94,6 +94,7 @@ class WorkflowHandlers:
             input=text,
             idempotency_key=key,
             trace_parent=trace_parent(call),
+            app_id=app_id,
         )
         if not self._engine.connected_workers():
             await self._await_worker(call)
@@ -101,8 +102,8 @@ class WorkflowHandlers:
 
     async def get(self, call: Call) -> web.Response:
         """Show an instance."""
-        instance_id = await self._subject(call, errors.GET)
-        instance = await self._engine.get(instance_id)
+        instance_id, app_id = await self._subject(call, errors.GET)
+        instance = await self._engine.get(instance_id, app_id=app_id)
         if instance is None:
             raise instance_not_found(instance_id)
         return respond.json(dapr_instance(instance, strict_pending=self._settings.strict_pending))
@@ -113,49 +114,51 @@ class WorkflowHandlers:
         self._waits.check_running()
         _, instance_id, event_name = call.values
         check_name("workflow event", "ERR_WORKFLOW_EVENT_NAME_INVALID", event_name)
-        self._check_app_id(call, errors.RAISE, instance_id)
+        app_id = self._app_id(call, errors.RAISE, instance_id)
         key = idempotency_key(call)
-        await self._engine.raise_event(instance_id, event_name, text, event_id=key)
+        await self._engine.raise_event(instance_id, event_name, text, event_id=key, app_id=app_id)
         return respond.accepted()
 
     async def pause(self, call: Call) -> web.Response:
         """Hold an instance."""
-        await self._engine.suspend(await self._subject(call, errors.PAUSE))
+        instance_id, app_id = await self._subject(call, errors.PAUSE)
+        await self._engine.suspend(instance_id, app_id=app_id)
         return respond.accepted()
 
     async def resume(self, call: Call) -> web.Response:
         """Let an instance go on."""
-        await self._engine.resume(await self._subject(call, errors.RESUME))
+        instance_id, app_id = await self._subject(call, errors.RESUME)
+        await self._engine.resume(instance_id, app_id=app_id)
         return respond.accepted()
 
     async def terminate(self, call: Call) -> web.Response:
         """End an instance and its children."""
-        await self._engine.terminate(await self._subject(call, errors.TERMINATE))
+        instance_id, app_id = await self._subject(call, errors.TERMINATE)
+        await self._engine.terminate(instance_id, app_id=app_id)
         return respond.accepted()
 
     async def purge(self, call: Call) -> web.Response:
         """Delete an ended instance and its children."""
-        instance_id = await self._subject(call, errors.PURGE)
+        instance_id, app_id = await self._subject(call, errors.PURGE)
         try:
-            await self._engine.purge(instance_id)
+            await self._engine.purge(instance_id, app_id=app_id)
         except NotTerminalError:
             # Dapr's purge reads the history, and a pending instance has none: it counts as missing.
-            instance = await self._engine.get(instance_id)
+            instance = await self._engine.get(instance_id, app_id=app_id)
             if instance is not None and instance.status is Status.PENDING:
                 raise instance_not_found(instance_id) from None
             raise
         return respond.accepted()
 
-    async def _subject(self, call: Call, operation: Operation) -> str:
-        """Run the checks of the operations that take no payload; return the instance id."""
+    async def _subject(self, call: Call, operation: Operation) -> tuple[str, str]:
+        """Run the checks of the operations that take no payload; return instance and app id."""
         await call.json(_Ignored)
         self._waits.check_running()
         instance_id = call.values[1]
-        self._check_app_id(call, operation, instance_id)
-        return instance_id
+        return instance_id, self._app_id(call, operation, instance_id)
 
-    def _check_app_id(self, call: Call, operation: Operation, subject: str) -> None:
-        check_app_id(call.first("appID"), self._settings.app_id, operation, subject)
+    def _app_id(self, call: Call, operation: Operation, subject: str) -> str:
+        return checked_app_id(self._engine, call.first("appID"), operation, subject)
 
     async def _await_worker(self, call: Call) -> None:
         timeout_s = self._settings.start_wait_s
@@ -226,14 +229,14 @@ def check_workflow_name(name: str) -> None:
         )
 
 
-def check_app_id(app_id: str, own_app_id: str, operation: Operation, subject: str) -> None:
-    """Refuse a call for another app than ours.
+def checked_app_id(engine: EngineApi, app_id: str, operation: Operation, subject: str) -> str:
+    """Return the app that a call is for, "" for this server's own.
 
     Raises:
-        WireError: 400 for what cannot be an app id, 500 for another app.
+        WireError: 400 for what cannot be an app id, 500 for an app that no host is of.
     """
-    if not app_id or app_id == own_app_id:
-        return
+    if not app_id or app_id == engine.app_id:
+        return ""
     if not _is_plain(app_id):
         raise WireError(
             400,
@@ -241,9 +244,12 @@ def check_app_id(app_id: str, own_app_id: str, operation: Operation, subject: st
             f"workflow app ID '{app_id}' is invalid: only alphanumeric, dash and underscore "
             "characters are allowed",
         )
+    if engine.knows_app(app_id):
+        return app_id
     cause = (
         f"did not find address for actor 'dapr.internal.default.{app_id}.workflow||{subject}': "
-        f"this server runs only the app ID '{own_app_id}'"
+        f"this server is of the app ID '{engine.app_id}', and no other host or worker is of "
+        f"'{app_id}'"
     )
     raise WireError(500, operation.code, operation.text.format(subject, cause))
 
