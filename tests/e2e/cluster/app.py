@@ -108,3 +108,8 @@ async def leaf(ctx: WorkflowContext, _input: object = None) -> None:
 @app.workflow
 async def tree(ctx: WorkflowContext, children: int) -> None:
     await ctx.gather(*(ctx.call_child_workflow(leaf, input=i) for i in range(children)))
+
+
+@app.workflow
+async def parked(ctx: WorkflowContext, _input: object = None) -> int:
+    return await ctx.wait_for_external_event("go", type=int)
