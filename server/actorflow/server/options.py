@@ -161,7 +161,8 @@ def _parse_grpc(text: str) -> str:
         raise ValueError("true, false or auto") from None
 
 
-def _parse_app_id(text: str) -> str:
+def parse_app_id(text: str) -> str:
+    """Return the id of an app. Raises ValueError with what is allowed."""
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text):
         raise ValueError("1 to 64 letters, digits, dashes and underscores")
     return text
@@ -227,7 +228,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="app-id",
         field="app_id",
-        parse=_parse_app_id,
+        parse=parse_app_id,
         metavar="ID",
         env_aliases=("APP_ID",),
         help="Name of this application, as in Dapr.",

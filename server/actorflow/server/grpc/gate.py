@@ -8,6 +8,7 @@ without a stack in the answer.
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -36,10 +37,17 @@ from actorflow.server.http.call import Bodies
 from actorflow.server.http.guards import TokenGuard, bearer_token
 from actorflow.server.http.waits import InterruptedWaitError
 from actorflow.server.metrics import Metrics
+from actorflow.server.options import parse_app_id
 
 TOKEN_KEY = "dapr-api-token"  # noqa: S105 -- the name, not the token
+APP_ID_KEY = "dapr-app-id"
+"""Metadata that names the app of a caller, where it is not the server's own."""
+
 MARGIN_BYTES = 64 * 1_024
 """Room in a message for what surrounds a payload of the largest size."""
+
+WRITE_S = 30.0
+"""A stream is given up when its reader takes nothing for so long."""
 
 _log = logging.getLogger(__name__)
 access_log = logging.getLogger("actorflow.server.grpc.access")
@@ -78,10 +86,19 @@ class RpcCall:
         """Return the first value of a metadata key, "" when absent."""
         return next(iter(self.metadata(name)), "")
 
-    @property
-    def peer(self) -> str:
-        """The address that the call comes from."""
-        return str(self._context.peer())
+    def app_id(self) -> str:
+        """Return the app that the caller says it is of, "" for the server's own.
+
+        Raises:
+            RpcError: it cannot be one.
+        """
+        text = self.first(APP_ID_KEY)
+        if not text:
+            return ""
+        try:
+            return parse_app_id(text)
+        except ValueError as err:
+            raise invalid(f"the metadata {APP_ID_KEY} may be {err}") from None
 
 
 class Gate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
@@ -127,7 +144,7 @@ class Gate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
     async def _end(self, rpc: Rpc, context: Any, work: Awaitable[bytes | None]) -> bytes | None:
         """Do the work of a call and end it with a status."""
         code = Code.CANCELLED  # unless it gets further
-        start_s = asyncio.get_running_loop().time()
+        start_s = time.perf_counter()
         try:
             try:
                 answer = await work
@@ -171,7 +188,11 @@ class Gate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
             # Closed at once when the call ends, for it may hold what others wait for.
             async with contextlib.aclosing(rpc.handle(request, call)) as answers:
                 async for answer in answers:
-                    await context.write(answer)
+                    async with asyncio.timeout(WRITE_S):
+                        await context.write(answer)
+        except TimeoutError:
+            text = f"the stream was not read for {WRITE_S:g} s"
+            raise RpcError(Code.DEADLINE_EXCEEDED, text) from None
         except (ActorflowError, WireError, InterruptedWaitError) as err:
             raise _worded(rpc, request, err) from err
 
@@ -209,7 +230,7 @@ class Gate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
         )
 
     def _log_access(self, path: str, code: Any, context: Any, start_s: float) -> None:
-        elapsed_ms = round((asyncio.get_running_loop().time() - start_s) * 1_000, 3)
+        elapsed_ms = round((time.perf_counter() - start_s) * 1_000, 3)
         access_log.info(
             "call",
             extra={

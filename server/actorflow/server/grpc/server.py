@@ -15,16 +15,20 @@ from actorflow.server.grpc.gate import Gate
 from actorflow.server.grpc.health import HealthService
 from actorflow.server.grpc.sidecar import SidecarService
 from actorflow.server.grpc.task_hub import TaskHubService
+from actorflow.server.grpc.workers import WorkerService
 from actorflow.server.grpc_address import address_of, addresses_of
-from actorflow.server.http.api import EngineApi
 from actorflow.server.http.edge import Edge
 from actorflow.server.processes import reserve_port
+from actorflow.workflow.engine import WorkflowEngine
 
 CALLS_MAX = 4_000
 """Calls at a time, streams and long polls among them; more are refused with RESOURCE_EXHAUSTED."""
 
 STREAMS_PER_CONNECTION_MAX = 1_000
 METADATA_MAX_BYTES = 8 * 1_024
+ANSWERS_S = 0.02
+"""How often a stop looks whether the workers have answered."""
+
 STOP_S = 1.0
 """How long a stop waits for running calls once nothing is left that they could wait for."""
 
@@ -53,7 +57,7 @@ class GrpcServer:
 
     def __init__(
         self,
-        engine: EngineApi,
+        engine: WorkflowEngine,
         settings: Settings,
         edge: Edge,
         *,
@@ -63,8 +67,9 @@ class GrpcServer:
         self._edge = edge
         task_hub = TaskHubService(engine, settings, edge.waits)
         sidecar = SidecarService(engine, settings, edge.waits, edge.metadata, request_shutdown)
+        self._workers = WorkerService(engine.workers, settings, edge.waits, now_ns=engine.now_ns)
         health = HealthService(edge.metadata, edge.waits)
-        rpcs = [*task_hub.rpcs(), *sidecar.rpcs(), *health.rpcs()]
+        rpcs = [*task_hub.rpcs(), *self._workers.rpcs(), *sidecar.rpcs(), *health.rpcs()]
         self.gate = Gate(rpcs, settings, edge.metrics)
         self._server: Any = None
         self.port = 0
@@ -112,7 +117,10 @@ class GrpcServer:
         return bound
 
     async def shut_down(self, *, drain_s: float | None = None) -> None:
-        """Say that nothing is served any more, end the long polls, let the other calls finish.
+        """Say that nothing is served any more, end streams and long polls, let other calls finish.
+
+        Workers may answer what they have until then; what they answer later counts after the next
+        start.
 
         Args:
             drain_s: how long running calls may take; default `settings.graceful_shutdown_s`.
@@ -120,10 +128,15 @@ class GrpcServer:
         server, self._server = self._server, None
         if server is None:
             return
-        self._edge.stop()
-        await asyncio.sleep(0)  # long polls write their answer
         most_s = self._settings.graceful_shutdown_s if drain_s is None else drain_s
-        await server.stop(min(STOP_S, most_s))
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + most_s
+        self._edge.stop()
+        self._workers.close_streams()
+        await asyncio.sleep(0)  # long polls write their answer
+        while self._workers.unanswered_count and loop.time() < end_s:  # noqa: ASYNC110 -- nobody tells
+            await asyncio.sleep(ANSWERS_S)
+        await server.stop(max(0.0, min(STOP_S, end_s - loop.time())))
 
     async def __aenter__(self) -> Self:
         await self.start_up()

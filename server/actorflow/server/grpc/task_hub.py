@@ -12,11 +12,12 @@ from typing import Any
 from actorflow.actors.errors import ActorflowError, OverloadedError
 from actorflow.server.config import Settings
 from actorflow.server.grpc import messages as pb
+from actorflow.server.grpc import values
 from actorflow.server.grpc.gate import MARGIN_BYTES, Rpc, RpcCall
 from actorflow.server.grpc.history import event_message
 from actorflow.server.grpc.instances import instance_answer
 from actorflow.server.grpc.status import Code, RpcError, invalid, of_engine_error
-from actorflow.server.grpc.values import optional_time_ns, trace_parent, unwrapped
+from actorflow.server.grpc.values import optional_time_ns, unwrapped
 from actorflow.server.http.api import EngineApi
 from actorflow.server.http.pages import BadPageTokenError, PageTokens
 from actorflow.server.http.waits import InterruptedWaitError, Waits
@@ -103,12 +104,14 @@ class TaskHubService:
         ]
 
     async def hello(self, _: Any, __: RpcCall) -> Any:
-        """Say that somebody is here."""
+        """Say that somebody is here. Workers ask before they open a stream, so that a server that
+        stops must say no: they would come back at once, and again."""
+        self._waits.check_running()
         return pb.Empty()
 
-    async def start(self, request: Any, _: RpcCall) -> Any:
+    async def start(self, request: Any, call: RpcCall) -> Any:
         """Start an instance. Unless it starts later, the answer waits for its first turn."""
-        self._admit(request)
+        app_id = self._admit(request, call)
         scheduled_start_ns = optional_time_ns(request, "scheduledStartTimestamp")
         instance_id = await self._engine.start(
             request.name,
@@ -116,74 +119,81 @@ class TaskHubService:
             input=unwrapped(request, "input"),
             scheduled_start_ns=scheduled_start_ns,
             unique=request.enforceUniqueInstanceId,
-            trace_parent=checked_trace_parent(trace_parent(request)),
+            version=unwrapped(request, "version") or None,
+            tags=dict(request.tags),
+            trace_parent=checked_trace_parent(values.trace_parent(request)),
+            trace_state=values.trace_state(request),
+            app_id=app_id,
         )
         if scheduled_start_ns is None:
             # The start is durable; the rest is a courtesy, for clients that look at once.
-            await self._await_effect(self._engine.wait_for_start, instance_id)
+            await self._await_effect(self._engine.wait_for_start, instance_id, app_id)
         return pb.CreateInstanceResponse(instanceId=instance_id)
 
-    async def get(self, request: Any, _: RpcCall) -> Any:
+    async def get(self, request: Any, call: RpcCall) -> Any:
         """Show an instance, or that there is none."""
-        self._admit(request)
-        instance = await self._engine.get(request.instanceId)
+        app_id = self._admit(request, call)
+        instance = await self._engine.get(request.instanceId, app_id=app_id)
         return instance_answer(instance, with_payloads=request.getInputsAndOutputs)
 
-    async def wait_for_start(self, request: Any, _: RpcCall) -> Any:
+    async def wait_for_start(self, request: Any, call: RpcCall) -> Any:
         """Show an instance as soon as its first turn is committed."""
-        return await self._wait(request, self._engine.wait_for_start)
+        return await self._wait(request, call, self._engine.wait_for_start)
 
-    async def wait_for_completion(self, request: Any, _: RpcCall) -> Any:
+    async def wait_for_completion(self, request: Any, call: RpcCall) -> Any:
         """Show an instance as soon as it has ended."""
-        return await self._wait(request, self._engine.wait_for_completion)
+        return await self._wait(request, call, self._engine.wait_for_completion)
 
-    async def raise_event(self, request: Any, _: RpcCall) -> Any:
+    async def raise_event(self, request: Any, call: RpcCall) -> Any:
         """Give an instance an event."""
-        self._admit(request)
+        app_id = self._admit(request, call)
         await self._engine.raise_event(
-            request.instanceId, request.name, unwrapped(request, "input")
+            request.instanceId, request.name, unwrapped(request, "input"), app_id=app_id
         )
         return pb.RaiseEventResponse()
 
-    async def terminate(self, request: Any, _: RpcCall) -> Any:
+    async def terminate(self, request: Any, call: RpcCall) -> Any:
         """End an instance; the answer waits until it has ended."""
-        self._admit(request)
+        app_id = self._admit(request, call)
         await self._engine.terminate(
-            request.instanceId, unwrapped(request, "output"), recursive=request.recursive
+            request.instanceId,
+            unwrapped(request, "output"),
+            recursive=request.recursive,
+            app_id=app_id,
         )
-        await self._await_effect(self._engine.wait_for_completion, request.instanceId)
+        await self._await_effect(self._engine.wait_for_completion, request.instanceId, app_id)
         return pb.TerminateResponse()
 
-    async def suspend(self, request: Any, _: RpcCall) -> Any:
+    async def suspend(self, request: Any, call: RpcCall) -> Any:
         """Hold an instance."""
-        self._admit(request)
-        await self._engine.suspend(request.instanceId, unwrapped(request, "reason"))
+        app_id = self._admit(request, call)
+        await self._engine.suspend(request.instanceId, unwrapped(request, "reason"), app_id=app_id)
         return pb.SuspendResponse()
 
-    async def resume(self, request: Any, _: RpcCall) -> Any:
+    async def resume(self, request: Any, call: RpcCall) -> Any:
         """Let an instance go on."""
-        self._admit(request)
-        await self._engine.resume(request.instanceId, unwrapped(request, "reason"))
+        app_id = self._admit(request, call)
+        await self._engine.resume(request.instanceId, unwrapped(request, "reason"), app_id=app_id)
         return pb.ResumeResponse()
 
-    async def purge(self, request: Any, _: RpcCall) -> Any:
+    async def purge(self, request: Any, call: RpcCall) -> Any:
         """Delete one instance that has ended, or with `force` any."""
-        self._admit(request)
+        app_id = self._admit(request, call)
         kind = request.WhichOneof("request")
         if kind == "purgeInstanceFilter":
             raise RpcError(Code.UNKNOWN, "multi-instance purge is not implemented")
         if kind is None:
             raise invalid("the request names no instance to purge")
         result = await self._engine.purge(
-            request.instanceId, recursive=request.recursive, force=request.force
+            request.instanceId, recursive=request.recursive, force=request.force, app_id=app_id
         )
         answer = pb.PurgeInstancesResponse(deletedInstanceCount=result.deleted_count)
         answer.isComplete.value = True
         return answer
 
-    async def rerun(self, request: Any, _: RpcCall) -> Any:
+    async def rerun(self, request: Any, call: RpcCall) -> Any:
         """Start a new instance from an event in the history of an ended one."""
-        self._admit(request)
+        app_id = self._admit(request, call)
         if request.HasField("newChildWorkflowInstanceID"):
             raise invalid(
                 "newChildWorkflowInstanceID is not supported: the child keeps its instance ID"
@@ -194,13 +204,14 @@ class TaskHubService:
             new_instance_id=request.newInstanceID,
             input=unwrapped(request, "input"),
             overwrite_input=request.overwriteInput,
+            app_id=app_id,
         )
-        await self._await_effect(self._engine.wait_for_start, instance_id)
+        await self._await_effect(self._engine.wait_for_start, instance_id, app_id)
         return pb.RerunWorkflowFromEventResponse(newInstanceID=instance_id)
 
-    async def list_ids(self, request: Any, _: RpcCall) -> Any:
+    async def list_ids(self, request: Any, call: RpcCall) -> Any:
         """Show the ids of all instances, or a page of them."""
-        self._admit(request)
+        app_id = self._admit(request, call)
         wanted = request.pageSize or None
         answer = pb.ListInstanceIDsResponse()
         after = self._after(request.continuationToken)
@@ -208,7 +219,7 @@ class TaskHubService:
         while size_bytes < self._ids_max_bytes:
             count = len(answer.instanceIds)
             limit = PAGE_MAX if wanted is None else min(PAGE_MAX, wanted - count)
-            page = await self._engine.list(limit=limit, after=after)
+            page = await self._engine.list(limit=limit, after=after, app_id=app_id)
             ids = [instance.instance_id for instance in page.instances]
             answer.instanceIds.extend(ids)
             size_bytes += sum(len(instance_id.encode()) + 4 for instance_id in ids)
@@ -220,41 +231,54 @@ class TaskHubService:
         answer.continuationToken = self._pages.encode(after)
         return answer
 
-    async def history(self, request: Any, _: RpcCall) -> Any:
+    async def history(self, request: Any, call: RpcCall) -> Any:
         """Show the committed history of an instance, all of it."""
-        self._admit(request)
-        history = await self._engine.history(request.instanceId)
-        app_id = self._settings.app_id
+        app_id = self._admit(request, call)
+        history = await self._engine.history(request.instanceId, app_id=app_id)
+        own_app_id = app_id or self._settings.app_id
         return pb.GetInstanceHistoryResponse(
-            events=[event_message(event, app_id) for event in history.events]
+            events=[event_message(event, own_app_id) for event in history.events]
         )
 
     # ---- what they share -----------------------------------------------------------------------
 
-    def _admit(self, request: Any) -> None:
-        """Refuse calls while the server stops, and those for an app that is not here."""
+    def _admit(self, request: Any, call: RpcCall) -> str:
+        """Refuse calls while the server stops; return the app that is meant, "" for our own.
+
+        The one that the request names must be there: a misspelt one would wait for ever. The one
+        that the caller says it is of may have workers later.
+        """
         self._waits.check_running()
-        if "router" not in request.DESCRIPTOR.fields_by_name or not request.HasField("router"):
-            return
-        app_id = request.router.targetAppID
-        if app_id not in ("", self._settings.app_id):
+        app_id = ""
+        if "router" in request.DESCRIPTOR.fields_by_name and request.HasField("router"):
+            app_id = request.router.targetAppID
+        if not app_id:
+            return call.app_id()
+        if not self._engine.knows_app(app_id):
             raise RpcError(
                 Code.FAILED_PRECONDITION,
                 f"did not find address for actor 'dapr.internal.default.{app_id}.workflow': this "
-                f"server runs only the app ID '{self._settings.app_id}'",
+                f"server is of the app ID '{self._settings.app_id}', and no other host or worker "
+                f"is of '{app_id}'",
             )
+        return app_id
 
-    async def _wait(self, request: Any, wait_for: Callable[..., Awaitable[Instance]]) -> Any:
+    async def _wait(
+        self, request: Any, call: RpcCall, wait_for: Callable[..., Awaitable[Instance]]
+    ) -> Any:
         """Wait without end: the client's deadline ends the call, and with it this wait."""
-        self._admit(request)
-        instance = await self._waits.until_stop(_appears(request.instanceId, wait_for))
+        app_id = self._admit(request, call)
+        appears = _appears(request.instanceId, app_id, wait_for)
+        instance = await self._waits.until_stop(appears)
         return instance_answer(instance, with_payloads=request.getInputsAndOutputs)
 
     async def _await_effect(
-        self, wait_for: Callable[..., Awaitable[Instance]], instance_id: str
+        self, wait_for: Callable[..., Awaitable[Instance]], instance_id: str, app_id: str
     ) -> None:
+        timeout_s = min(EFFECT_WAIT_S, self._settings.start_wait_s)
+
         async def effect() -> None:
-            await wait_for(instance_id, timeout_s=min(EFFECT_WAIT_S, self._settings.start_wait_s))
+            await wait_for(instance_id, timeout_s=timeout_s, app_id=app_id)
 
         # What was asked for is committed; that its effect cannot be seen is no error.
         ignored = (TimeoutError, InterruptedWaitError, OverloadedError, InstanceNotFoundError)
@@ -270,13 +294,15 @@ class TaskHubService:
             raise invalid("the continuationToken is not one that this server gave out") from None
 
 
-async def _appears(instance_id: str, wait_for: Callable[..., Awaitable[Instance]]) -> Instance:
+async def _appears(
+    instance_id: str, app_id: str, wait_for: Callable[..., Awaitable[Instance]]
+) -> Instance:
     """Wait for an instance, also until it is started."""
     instance_actor(instance_id)  # an id that none can have is refused, not awaited
     pause_s = APPEARS_FIRST_S
     while True:
         try:
-            return await wait_for(instance_id, timeout_s=None)
+            return await wait_for(instance_id, timeout_s=None, app_id=app_id)
         except InstanceNotFoundError:
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, APPEARS_MAX_S)

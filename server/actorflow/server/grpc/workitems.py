@@ -1,0 +1,136 @@
+"""PURE. Work for remote workers as messages, and their answers in the words of the engine."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from actorflow.server.grpc import messages as pb
+from actorflow.server.grpc import values
+from actorflow.server.grpc.actions import (
+    UnknownActionError,
+    actions_of,
+    custom_status_of,
+    has_no_such_version,
+)
+from actorflow.server.grpc.history import event_message
+from actorflow.server.grpc.values import optional_failure, unwrapped, wrapped
+from actorflow.workflow.codec import decode_event
+from actorflow.workflow.events import HistoryEvent, TaskCompleted, TaskFailed
+from actorflow.workflow.propagation import PropagatedHistory
+from actorflow.workflow.remote import VERSION_NOT_AVAILABLE
+from actorflow.workflow.requests import TurnDone
+from actorflow.workflow.workitem import ActivityItem, TurnItem, token_text
+
+UNKNOWN_ACTION = "UNKNOWN_ACTION"
+"""Why an instance stalls whose worker asks for something that this release cannot do."""
+
+
+def turn_message(item: TurnItem, app_id: str, known: int = 0) -> Any:
+    """Return a turn as a `WorkItem`.
+
+    Args:
+        app_id: of the instance.
+        known: how many of the first past events the worker has in its memory; they are left out.
+    """
+    request = pb.WorkflowRequest(
+        instanceId=item.instance_id,
+        executionId=wrapped(item.execution_id),
+        pastEvents=_messages(item.past_events[known:], app_id),
+        newEvents=_messages(item.new_events, app_id),
+        propagatedHistory=propagated_message(item.propagated),
+    )
+    if known:
+        request.cachedHistory.eventCount = known
+    return pb.WorkItem(workflowRequest=request, completionToken=token_text(item.token))
+
+
+def activity_message(item: ActivityItem) -> Any:
+    """Return an activity as a `WorkItem`."""
+    asked = item.request
+    request = pb.ActivityRequest(
+        name=asked.name,
+        version=wrapped(asked.version),
+        input=wrapped(asked.input),
+        workflowInstance=pb.WorkflowInstance(
+            instanceId=asked.instance_id, executionId=wrapped(asked.execution_id)
+        ),
+        taskId=asked.task_id,
+        parentTraceContext=values.trace_context(asked.trace_parent, asked.trace_state),
+        taskExecutionId=asked.task_execution_id,
+        propagatedHistory=propagated_message(asked.propagated),
+    )
+    return pb.WorkItem(activityRequest=request, completionToken=token_text(item.token))
+
+
+def propagated_message(history: PropagatedHistory | None) -> Any:
+    """Return the history that an activity or child is shown as a message, None for none."""
+    if history is None:
+        return None
+    chunks = [
+        pb.PropagatedHistoryChunk(
+            rawEvents=[
+                event_message(decode_event(event), chunk.app_id).SerializeToString(
+                    deterministic=True
+                )
+                for event in chunk.events
+            ],
+            appId=chunk.app_id,
+            instanceId=chunk.instance_id,
+            workflowName=chunk.workflow_name,
+        )
+        for chunk in history.chunks
+    ]
+    return pb.PropagatedHistory(scope=values.propagation_number(history.scope), chunks=chunks)
+
+
+def turn_done(response: Any) -> TurnDone:
+    """Return what a worker made of a turn; what it was shown is for the engine to fill in.
+
+    An action that we do not know stalls the instance: nothing of the turn is used.
+    """
+    stalled: tuple[str, str] | None = None
+    try:
+        actions = actions_of(response)
+    except UnknownActionError as err:
+        actions, stalled = (), (UNKNOWN_ACTION, str(err))
+    if has_no_such_version(response):
+        name = response.version.name if response.HasField("version") else ""
+        said = f" {name!r}" if name else ""
+        stalled = (
+            VERSION_NOT_AVAILABLE,
+            f"Version not available: the worker does not have the version{said} of the workflow "
+            "that this instance began with; connect one that has",
+        )
+    version = response.version
+    return TurnDone(
+        "",
+        0,
+        0,
+        0,
+        actions,
+        custom_status_of(response),
+        version.name if version.HasField("name") else None,
+        tuple(version.patches),
+        stalled,
+    )
+
+
+def activity_event(response: Any, at_ns: int) -> Callable[[str], HistoryEvent]:
+    """Return what makes the end of an activity out of its task execution id."""
+    task_id: int = response.taskId
+    failure = optional_failure(response)
+    result = unwrapped(response, "result")
+
+    def event(task_execution_id: str) -> HistoryEvent:
+        if failure is not None:
+            return TaskFailed(
+                at_ns=at_ns, task_id=task_id, failure=failure, task_execution_id=task_execution_id
+            )
+        return TaskCompleted(
+            at_ns=at_ns, task_id=task_id, result=result, task_execution_id=task_execution_id
+        )
+
+    return event
+
+
+def _messages(events: Iterable[HistoryEvent], app_id: str) -> list[Any]:
+    return [event_message(event, app_id) for event in events]
