@@ -78,6 +78,7 @@ def test_every_option_can_come_from_every_source(tmp_path: Path) -> None:
         "partitions": "16",
         "processes": "2",
         "lease-seconds": "1.5",
+        "cluster-file": "here.cluster",
         "max-body-size": "1Mi",
         "read-buffer-size": "8Ki",
         "api-token-file": str(token),
@@ -88,6 +89,13 @@ def test_every_option_can_come_from_every_source(tmp_path: Path) -> None:
         "strict-status": "true",
         "strict-pending": "true",
         "graceful-shutdown-seconds": "1.5",
+        "state-retention-policy": "anyTerminal=720h,completed=90m",
+        "max-concurrent-workflow-invocations": "7",
+        "max-concurrent-activity-invocations": "8",
+        "global-max-concurrent-workflow-invocations": "9",
+        "global-max-concurrent-activity-invocations": "10",
+        "workflow-concurrency-limits": "order=2",
+        "activity-concurrency-limits": "charge=5,ship=20",
         "metrics": "false",
         "log-level": "debug",
         "log-format": "json",
@@ -383,7 +391,37 @@ def test_grpc_listens_where_http_does_unless_told_otherwise() -> None:
 
 
 def test_an_address_for_grpc_beyond_loopback_needs_a_token() -> None:
-    with pytest.raises(ConfigError, match="grpc-address .flag --grpc-address. is '0.0.0.0'"):
+    with pytest.raises(ConfigError, match=r"grpc-address .flag --grpc-address. is '0\.0\.0\.0'"):
         load({"grpc-address": "0.0.0.0"})
     assert load({"grpc-address": "0.0.0.0", "grpc": "false"})
     assert load({"grpc-address": "0.0.0.0", "insecure": "true"})
+
+
+# ---- Dapr's workflow configuration ---------------------------------------------------------------
+
+
+def test_retention_is_written_as_in_dapr() -> None:
+    policy = load({"state-retention-policy": "anyTerminal=1h30m,failed=0s,completed=250ms"})
+    assert dict(policy.settings.state_retention_policy.seconds) == {
+        "anyTerminal": 5_400.0,
+        "failed": 0.0,
+        "completed": 0.25,
+    }
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "allowed"),
+    [
+        ("state-retention-policy", "always=1h", "anyTerminal"),
+        ("state-retention-policy", "failed=1 h", "a duration such as 720h"),
+        ("state-retention-policy", "failed=", "a duration such as 720h"),
+        ("state-retention-policy", "failed=1h,failed=2h", "each name once"),
+        ("state-retention-policy", "failed=999999999h", "at most 100 years"),
+        ("activity-concurrency-limits", "charge", "comma-separated pairs"),
+        ("activity-concurrency-limits", "charge=0", "a number from 1"),
+        ("max-concurrent-activity-invocations", "-1", "a number from 1"),
+    ],
+)
+def test_limits_that_are_refused(option: str, text: str, allowed: str) -> None:
+    with pytest.raises(ConfigError, match=allowed):
+        load({option: text})

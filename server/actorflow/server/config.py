@@ -27,6 +27,12 @@ from actorflow.server.options import (
     parse_bytes,
     parse_tokens,
 )
+from actorflow.server.workflow_options import (
+    NO_NAME_LIMITS,
+    NO_RETENTION,
+    NameLimits,
+    Retention,
+)
 
 CLIENT_ENV_NAMES = frozenset({"ACTORFLOW_URL", "ACTORFLOW_CONFIG"})
 """Variables with our prefix that are not settings of the server."""
@@ -65,6 +71,13 @@ class Settings:
     strict_status: bool = False
     strict_pending: bool = False
     graceful_shutdown_s: float = 5.0
+    state_retention_policy: Retention = NO_RETENTION
+    max_concurrent_workflow_invocations: int | None = None
+    max_concurrent_activity_invocations: int | None = None
+    global_max_concurrent_workflow_invocations: int | None = None
+    global_max_concurrent_activity_invocations: int | None = None
+    workflow_concurrency_limits: NameLimits = NO_NAME_LIMITS
+    activity_concurrency_limits: NameLimits = NO_NAME_LIMITS
     metrics: bool = True
     log_level: str = "info"
     log_format: str = "console"

@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-ENV_PREFIX = "ACTORFLOW_"
+from actorflow.server.option import ENV_PREFIX as ENV_PREFIX
+from actorflow.server.option import Option as Option
+from actorflow.server.workflow_options import WORKFLOW_OPTIONS
+
 KI = 1_024
 MI = 1_024 * KI
 GI = 1_024 * MI
@@ -52,30 +55,6 @@ class StoreUrl:
 
 
 DEFAULT_STORE = StoreUrl("sqlite", Path("actorflow.db"))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
-    """One setting as people write it. `name` is the flag without dashes and the key in the file."""
-
-    name: str
-    field: str
-    parse: Callable[[str], object]
-    help: str
-    metavar: str = "TEXT"
-    flag_aliases: tuple[str, ...] = ()
-    env_aliases: tuple[str, ...] = ()
-    is_switch: bool = False
-
-    @property
-    def flag(self) -> str:
-        """The flag, such as `--http-port`."""
-        return f"--{self.name}"
-
-    @property
-    def env_names(self) -> tuple[str, ...]:
-        """Variables that set it; the first one that is not empty wins."""
-        return (ENV_PREFIX + self.name.upper().replace("-", "_"), *self.env_aliases)
 
 
 def parse_bytes(text: str) -> int:
@@ -398,6 +377,7 @@ OPTIONS: tuple[Option, ...] = (
         flag_aliases=("--dapr-graceful-shutdown-seconds",),
         help="How long running turns and activities may take to finish at the first Ctrl-C.",
     ),
+    *WORKFLOW_OPTIONS,
     Option(
         name="metrics",
         field="metrics",

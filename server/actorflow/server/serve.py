@@ -46,9 +46,12 @@ from actorflow.server.processes import (
 from actorflow.server.siblings import Siblings
 from actorflow.server.stores import StartUpError as StartUpError
 from actorflow.server.stores import find_store, store_error
+from actorflow.server.workflow_options import STATUSES
 from actorflow.workflow.engine import WorkflowEngine
 from actorflow.workflow.limits import DEFAULT_LIMITS, Limits
+from actorflow.workflow.permits import Concurrency
 from actorflow.workflow.registry import Registry
+from actorflow.workflow.retention import RetentionPolicy
 
 log = structlog.get_logger("actorflow.server")
 
@@ -230,6 +233,22 @@ class Stop:
             self._event.set()
 
 
+def _retention(settings: Settings) -> RetentionPolicy:
+    kept_s = dict(settings.state_retention_policy.seconds)
+    return RetentionPolicy(*map(kept_s.get, STATUSES))
+
+
+def _concurrency(settings: Settings) -> Concurrency:
+    return Concurrency(
+        host_turns=settings.max_concurrent_workflow_invocations,
+        host_activities=settings.max_concurrent_activity_invocations,
+        turns=settings.global_max_concurrent_workflow_invocations,
+        activities=settings.global_max_concurrent_activity_invocations,
+        turns_by_name=dict(settings.workflow_concurrency_limits.counts),
+        activities_by_name=dict(settings.activity_concurrency_limits.counts),
+    )
+
+
 def _leave(code: int) -> NoReturn:
     # The store may lose its process at any instant; nothing needs to be cleaned up.
     sys.stdout.flush()
@@ -272,6 +291,8 @@ async def _engine(
         partition_count=found.partition_count,
         cluster=cluster,
         lease_ttl_ms=round(settings.lease_s * 1_000),
+        retention=_retention(settings),
+        concurrency=_concurrency(settings),
     )
     try:
         await engine.start_up()
