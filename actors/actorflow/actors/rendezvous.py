@@ -3,6 +3,7 @@ everywhere."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -18,5 +19,6 @@ def wanted_owner(partition: int, hosts: Iterable[str]) -> str | None:
     return max(hosts, key=lambda host: (_score(partition, host), host), default=None)
 
 
+@lru_cache(maxsize=16_384)  # asked twice a second for each partition and host
 def _score(partition: int, host: str) -> bytes:
     return blake2b(f"{partition}:{host}".encode(), digest_size=8).digest()
