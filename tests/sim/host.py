@@ -72,6 +72,7 @@ class Host:
                 watch.fail(error)
         for partition in system._partitions:
             partition.close(error)
+        self.engine.workers.stop()
         runner = self.engine._activities
         runner._waiting.clear()
         tasks = [*system._tasks, *runner._tasks.values()]

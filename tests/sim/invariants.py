@@ -14,6 +14,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from actorflow.actors.address import ActorId
 from actorflow.actors.ports import MessageRow
 from actorflow.actors.store.memory import MemoryStore, _record
 from actorflow.workflow.events import (
@@ -22,6 +23,10 @@ from actorflow.workflow.events import (
     ChildCreated,
     ChildFailed,
     EventRaised,
+    ExecutionResumed,
+    ExecutionStalled,
+    ExecutionStarted,
+    ExecutionSuspended,
     HistoryEvent,
     Status,
     TaskCompleted,
@@ -29,15 +34,22 @@ from actorflow.workflow.events import (
     TaskScheduled,
     TimerCreated,
     TimerFired,
+    TurnStarted,
 )
 from actorflow.workflow.records import head_of, history_of, inbox_of
 from actorflow.workflow.requests import (
     ACTIVITY,
+    GO_ON,
     INSTANCE,
     RESULT,
     START,
+    TURN,
+    WORKER,
+    WORKER_READY,
     StartRequest,
+    WorkerWanted,
     WorkItem,
+    instance_type,
     unpack,
     unpack_result,
 )
@@ -66,20 +78,26 @@ class Stored(NamedTuple):
     def instance_id(self) -> str:
         return self.record.actor.key
 
+    @property
+    def actor(self) -> ActorId:
+        return self.record.actor
+
 
 class Waking(NamedTuple):
-    """What the stored messages will wake, by what they name."""
+    """What the stored messages will wake, by what they name. `looks` are messages by which the
+    facts that an instance keeps come to its code."""
 
-    work: Counter[tuple[str, str, int]]
-    results: Counter[tuple[str, str, int]]
-    starts: Counter[tuple[str, ParentRef | None]]
+    work: Counter[tuple[ActorId, str, int]]
+    results: Counter[tuple[ActorId, str, int]]
+    starts: Counter[tuple[ActorId, ParentRef | None]]
+    looks: Counter[ActorId]
 
 
 def stored_instances(store: MemoryStore) -> Iterator[Stored]:
     """Yield every committed workflow instance."""
     for partition in store._partitions.values():
         for actor in partition.actors.values():
-            if actor.actor.type != INSTANCE:
+            if actor.actor.type.partition("@")[0] != INSTANCE:
                 continue
             record = _record(actor, with_log=True)
             history, state = history_of(record), InstanceState()
@@ -124,10 +142,12 @@ def check_committed(store: MemoryStore, *, cancels_timers: bool = False) -> None
         cancels_timers: the code does, which no history records: a timer may have no reminder.
     """
     waking = _waking([*stored_messages(store), *messages_on_links(store)])
-    instances = {stored.instance_id: stored for stored in stored_instances(store)}
+    instances = {stored.actor: stored for stored in stored_instances(store)}
     for stored in instances.values():
         check_history(stored.history)
         check_timers(stored.history)
+        if stored.inbox and stored.state.terminal_status is None:
+            _check_will_look(stored, waking)
         if not stored.inbox:
             head = head_of(stored.record)
             assert head.history_length == len(stored.history) == stored.record.log_length
@@ -141,9 +161,13 @@ def check_committed(store: MemoryStore, *, cancels_timers: bool = False) -> None
 def check_history(history: Sequence[HistoryEvent]) -> None:
     """I1 of one execution, and the part of I5 that the history shows."""
     ids = [event.event_id for event in history if event.event_id >= 0]
-    assert ids == list(range(1, len(ids) + 1)), f"action ids have a gap: {ids}"
-    times = [event.at_ns for event in history]
-    assert times == sorted(times), "time runs backwards"
+    if is_remote(history):
+        assert len(ids) == len(set(ids)), f"an action id comes twice: {ids}"
+        check_turns(history)
+    else:
+        assert ids == list(range(1, len(ids) + 1)), f"action ids have a gap: {ids}"
+        times = [event.at_ns for event in history]
+        assert times == sorted(times), "time runs backwards"
     tasks: set[int] = set()
     children: set[int] = set()
     for event in history:
@@ -160,6 +184,40 @@ def check_history(history: Sequence[HistoryEvent]) -> None:
                 children.remove(event.task_id)
 
 
+def is_remote(history: Sequence[HistoryEvent]) -> bool:
+    """Whether remote workers run the code: the first turn stands before the start."""
+    kinds = [type(event) for event in history]
+    return TurnStarted in kinds and kinds.index(TurnStarted) < kinds.index(ExecutionStarted)
+
+
+_FACTS = (
+    ExecutionStarted,
+    ExecutionSuspended,
+    ExecutionResumed,
+    TaskCompleted,
+    TaskFailed,
+    ChildCompleted,
+    ChildFailed,
+    TimerFired,
+    EventRaised,
+)
+
+
+def check_turns(history: Sequence[HistoryEvent]) -> None:
+    """A turn begins, then come its facts, which are older, then what the code asks for."""
+    newest_ns = 0
+    before: HistoryEvent | None = None
+    for event in history:
+        if isinstance(event, _FACTS):
+            if isinstance(before, TurnStarted):
+                assert event.at_ns <= before.at_ns, f"a fact is younger than its turn: {event}"
+            continue
+        assert event.at_ns >= newest_ns, f"time runs backwards: {event}"
+        newest_ns, before = event.at_ns, event
+    first = next(e for e in history if not isinstance(e, ExecutionStalled))
+    assert isinstance(first, TurnStarted), f"begins with {first}"
+
+
 def check_timers(history: Sequence[HistoryEvent]) -> None:
     """I6 of one execution."""
     due = {event.event_id: event.fire_at_ns for event in history if isinstance(event, TimerCreated)}
@@ -170,34 +228,49 @@ def check_timers(history: Sequence[HistoryEvent]) -> None:
 
 
 def _waking(messages: Iterable[MessageRow]) -> Waking:
-    waking = Waking(Counter(), Counter(), Counter())
+    waking = Waking(Counter(), Counter(), Counter(), Counter())
     for row in messages:
         if row.parked:
             continue
         if row.target.type == ACTIVITY:
             item = unpack(WorkItem, row.payload)
-            waking.work[item.instance_id, item.execution_id, item.task_id] += 1
+            asker = ActorId(item.asker_type, item.instance_id)
+            waking.work[asker, item.execution_id, item.task_id] += 1
+        elif row.target.type == WORKER:
+            wanted = unpack(WorkerWanted, row.payload)
+            waking.looks[ActorId(instance_type(wanted.app_id), row.target.key)] += 1
         elif row.method == RESULT:
             execution_id, _, event = unpack_result(row.payload)
-            waking.results[row.target.key, execution_id, getattr(event, "task_id", 0)] += 1
+            waking.results[row.target, execution_id, getattr(event, "task_id", 0)] += 1
         elif row.method == START:
-            waking.starts[row.target.key, unpack(StartRequest, row.payload).parent] += 1
+            waking.starts[row.target, unpack(StartRequest, row.payload).parent] += 1
+        elif row.method in (TURN, WORKER_READY, GO_ON):
+            waking.looks[row.target] += 1
     return waking
 
 
-def _check_will_wake(stored: Stored, waking: Waking, instances: dict[str, Stored]) -> None:
+def _check_will_look(stored: Stored, waking: Waking) -> None:
+    """I7: facts that are kept come to the code some day."""
+    assert waking.looks[stored.actor] or "start" in stored.reminders, (
+        f"{stored.actor}: nothing will look at its facts {stored.inbox}"
+    )
+
+
+def _check_will_wake(stored: Stored, waking: Waking, instances: dict[ActorId, Stored]) -> None:
     """I7: each thing that an open instance waits for has exactly one row that brings it on."""
-    state, key = stored.state, stored.instance_id
+    state, key = stored.state, stored.actor
+    kept = Counter(getattr(fact, "task_id", 0) for fact in stored.inbox.values())
     for task_id in state.open_tasks:
         name = (key, state.execution_id, task_id)
-        rows = waking.work[name] + waking.results[name]
+        rows = waking.work[name] + waking.results[name] + kept[task_id]
         assert rows == 1, f"{key}: activity {task_id} has {rows} rows"
     for task_id, child in state.open_children.items():
-        rows = waking.results[key, state.execution_id, task_id]
-        rows += sum(
-            count for (target, _), count in waking.starts.items() if target == child.instance_id
+        rows = waking.results[key, state.execution_id, task_id] + kept[task_id]
+        actor = ActorId(
+            instance_type(child.app_id) if child.app_id else key.type, child.instance_id
         )
-        living = instances.get(child.instance_id)
+        rows += sum(count for (target, _), count in waking.starts.items() if target == actor)
+        living = instances.get(actor)
         if living is not None and living.state.terminal_status is None:
             rows += 1
         assert rows >= 1, f"{key}: nothing will end child {child.instance_id}"
@@ -244,16 +317,17 @@ def check_quiet(store: MemoryStore) -> None:
     assert stored_messages(store) == []
     assert messages_on_links(store) == []
     assert stored_reminders(store) == []
-    instances = {stored.instance_id: stored for stored in stored_instances(store)}
+    instances = {stored.actor: stored for stored in stored_instances(store)}
     for stored in instances.values():
-        assert stored.state.terminal_status is not None, f"{stored.instance_id} has not ended"
+        assert stored.state.terminal_status is not None, f"{stored.actor} has not ended"
         assert stored.inbox == {}
         children = [e for e in stored.history if isinstance(e, ChildCreated)]
         ended = [e for e in stored.history if isinstance(e, ChildCompleted | ChildFailed)]
         if stored.state.terminal_status is Status.COMPLETED:
             assert len(children) == len(ended)
         for child in children:
-            assert instances[child.instance_id].state.terminal_status is not None
+            kind = instance_type(child.app_id) if child.app_id else stored.actor.type
+            assert instances[ActorId(kind, child.instance_id)].state.terminal_status is not None
 
 
 def check_ledger(ledger: Ledger, store: MemoryStore, *, faults: int) -> None:

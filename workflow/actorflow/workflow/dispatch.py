@@ -103,7 +103,9 @@ class Dispatcher:
         elif wanted.who == HERE:
             self._held[delivery.message.id] = (wanted, delivery)
         else:
-            self._pool.put(Work(delivery.message, wanted, delivery=delivery))
+            is_known = wanted.stalled and wanted.host == self._host_id
+            work = Work(delivery.message, wanted, delivery=delivery)
+            self._pool.put(work, is_known_to_stall=is_known)
 
 
 _R = TypeVar("_R", WorkItem, WorkerWanted)

@@ -48,6 +48,10 @@ ANNOUNCE_S = 2.0
 SILENT_S = 7.0
 """What was lent to a host that has not been heard of for so long is taken back."""
 
+LEFT_S = 3.0
+"""What was lent to a host without workers of its app is taken back after so long, if that host has
+not returned it."""
+
 SETTLED_S = 5.0
 """What was borrowed longer ago than this, and is not among what the lender lists, is dropped."""
 
@@ -151,6 +155,7 @@ class Lending:
         self._done: defaultdict[str, list[_Lent]] = defaultdict(list)
         self._turned_away = False
         self._tells = False
+        self._is_stopped = False
 
     def start(self) -> None:
         """Begin to listen and to speak, if there can be other hosts."""
@@ -163,10 +168,13 @@ class Lending:
         self._actors.listen(DONE, self._told_done)
         self._actors.spawn(self._keep_telling(), "worker-announcements")
 
+    def stop(self) -> None:
+        """Speak no more."""
+        self._is_stopped = True
+
     def serves(self, app_id: str) -> bool:
         """Whether another host has a worker of the app."""
-        offers = (neighbour.offers.get(app_id) for neighbour in self._neighbours.values())
-        return any(offer is not None and offer.count for offer in offers)
+        return any(self._has_workers(known, app_id) for known in self._neighbours.values())
 
     def knows(self, app_id: str) -> bool:
         """Whether another host is of the app, or has a worker of it."""
@@ -176,6 +184,8 @@ class Lending:
 
     def announce(self) -> None:
         """Tell the others what the workers connected here can take."""
+        if self._is_stopped:
+            return
         self._turned_away = False
         offers = {self._app_id: (0, 0, 0)} | self._pool.offers()
         payload = _encode(offers)
@@ -208,6 +218,24 @@ class Lending:
             if offer.count and (known is None or offer.serial > known.serial):
                 self._pool.try_parked(app_id, host)
             self._pool.room_came(app_id)
+        for app_id in {work.app_id for work in neighbour.lent.values()}:
+            if not self._has_workers(neighbour, app_id):
+                asyncio.get_running_loop().call_later(LEFT_S, self._recover, host, app_id)
+
+    @staticmethod
+    def _has_workers(neighbour: _Neighbour, app_id: str) -> bool:
+        offer = neighbour.offers.get(app_id)
+        return offer is not None and offer.count > 0
+
+    def _recover(self, host: str, app_id: str) -> None:
+        """Take back what was lent for an app whose workers have left that host."""
+        neighbour = self._neighbours.get(host)
+        if neighbour is None or self._has_workers(neighbour, app_id) or self._is_stopped:
+            return
+        lost = [work for work in neighbour.lent.values() if work.app_id == app_id]
+        for work in lost:
+            del neighbour.lent[work.key]
+        self._pool.take_back(lost)
 
     def _soon(self) -> None:
         if not self._tells and self._actors.is_clustered:
@@ -216,6 +244,8 @@ class Lending:
 
     def _tell(self) -> None:
         self._tells = False
+        if self._is_stopped:
+            return
         done, self._done = self._done, defaultdict(list)
         for host, lent in done.items():
             self._actors.tell_host(host, DONE, _encode(lent))
@@ -295,9 +325,9 @@ class Lending:
             if self._pool.find(key) is None:
                 self._actors.tell_host(host, RETURN, _encode(_Lent(*key)))
         for work in self._pool.works():
-            if work.lender == host and work.key not in listed:
-                if self._borrowed_s.get(work.key, 0.0) < settled_s:
-                    self._drop(work)
+            is_old = self._borrowed_s.get(work.key, 0.0) < settled_s
+            if work.lender == host and work.key not in listed and is_old:
+                self._drop(work)
 
     def _told_done(self, host: str, payload: bytes) -> None:
         for lent in _decode_list(payload):

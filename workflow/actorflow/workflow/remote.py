@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from actorflow.workflow.actions import CancelTimer, Complete
 from actorflow.workflow.events import ExecutionStalled, ExecutionStarted, TurnStarted
 from actorflow.workflow.propagation import Lineage
 from actorflow.workflow.turn import outlives_execution
@@ -40,7 +41,9 @@ def take_turn(
         return
     if is_asked_for:
         execution.worker_wanted = False
-    if _is_of_now(execution, done):
+    if done.stalled is not None and not is_asked_for:
+        _stall(execution, effects, *done.stalled)  # no turn, and whoever was asked is still asked
+    elif _is_of_now(execution, done):
         stalled = done.stalled or _patch_mismatch(execution, done)
         if stalled is not None:
             _stall(execution, effects, *stalled)
@@ -96,7 +99,12 @@ def _apply(execution: Execution, effects: Effects, done: TurnDone) -> None:
         execution.record(effects, fact)
     at_ns = execution.now_ns()
     following: list[HistoryEvent] | None = None
+    # SDKs keep from suspended code all that the history says, also that it has been asked for
+    # something before it was suspended: so they ask again.
+    known_id = execution.state.last_action_id
     for action in done.actions:
+        if not isinstance(action, Complete | CancelTimer) and action.id <= known_id:
+            continue
         if execution.state.terminal_status is not None or following is not None:
             break  # only the first end counts
         following = execution.act(effects, action, at_ns)

@@ -79,6 +79,7 @@ class InstanceState:
         "input",
         "instance_id",
         "is_remote",
+        "last_action_id",
         "name",
         "open_children",
         "open_tasks",
@@ -122,6 +123,7 @@ class InstanceState:
         self.open_children: dict[int, OpenChild] = {}
         self.children_seen: list[str] = []
         self.history_length = 0
+        self.last_action_id = 0
         self.started = False
         self.suspended = False
         self.terminate_recursive: bool | None = None
@@ -151,6 +153,8 @@ class InstanceState:
         self.history_length += 1
         if event.at_ns > self.updated_at_ns:  # noqa: PLR1730 -- max() costs more than all the rest
             self.updated_at_ns = event.at_ns
+        if event.event_id > self.last_action_id:  # noqa: PLR1730 -- as above
+            self.last_action_id = event.event_id
         kind = type(event)
         if self.stalled_reason and kind is not ExecutionStalled:
             self.stalled_reason = self.stalled_description = ""  # it went on

@@ -13,11 +13,15 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from actorflow.actors import ActorId
-from actorflow.actors.errors import ActorflowError, CorruptError, UnavailableError
+from actorflow.actors.errors import (
+    ActorflowError,
+    CorruptError,
+    StoppingError,
+)
+from actorflow.workflow.answers import Answers
 from actorflow.workflow.lending import Lending
 from actorflow.workflow.remote import PAYLOAD_SIZE_EXCEEDED
 from actorflow.workflow.requests import (
-    RESULT,
     TURN,
     WORKER_READY,
     TurnDone,
@@ -25,17 +29,9 @@ from actorflow.workflow.requests import (
     WorkItem,
     instance_type,
     pack,
-    pack_result,
 )
 from actorflow.workflow.streams import ITEMS_MAX, TURNS, Key, WorkerStream
-from actorflow.workflow.workitem import (
-    ActivityToken,
-    TurnItem,
-    TurnToken,
-    activity_item,
-    token_of,
-    turn_item,
-)
+from actorflow.workflow.workitem import TurnItem, activity_item, turn_item
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,8 +40,6 @@ if TYPE_CHECKING:
     from actorflow.workflow.events import HistoryEvent
     from actorflow.workflow.permits import Concurrency, Permits
     from actorflow.workflow.streams import Item, Work
-    from actorflow.workflow.workitem import Token
-
 _log = logging.getLogger(__name__)
 
 GRACE_S = 2.0
@@ -58,9 +52,10 @@ RETRY_S = 0.5
 class _App:
     """The work of one app: what waits, what waits for workers yet to connect, and its workers."""
 
-    __slots__ = ("parked", "streams", "waiting")
+    __slots__ = ("behind", "parked", "streams", "waiting")
 
     def __init__(self) -> None:
+        self.behind: list[Work] = []  # what could be mistaken for something that a worker has
         self.waiting: deque[Work] = deque()
         self.parked: list[Work] = []
         self.streams: list[WorkerStream] = []
@@ -87,16 +82,22 @@ class WorkerPool:
         self._now_ns = now_ns
         self._apps: dict[str, _App] = {}
         self._works: dict[Key, Work] = {}
-        self._in_flight: dict[tuple[str, int], Token] = {}
+        self._answers = Answers(actors, app_id, ended=self._forget, failed=self._not_taken)
         self._serial = 0
         self._news = asyncio.Event()
         self._lending = Lending(actors, self, app_id)
-        self.late_count = 0
+        self._is_stopping = self._is_stopped = False
 
     def start(self) -> None:
         """Begin to speak with other hosts, once the actor system runs."""
         self._lending.start()
         self._permits.start()
+
+    def stop(self) -> None:
+        """Give nothing to anybody any more: the host has stopped."""
+        self._is_stopped = True
+        self._lending.stop()
+        self.close_streams()
 
     # ---- what others may know ------------------------------------------------------------------
 
@@ -106,25 +107,38 @@ class WorkerPool:
         return sum(work.holder is None for work in self._works.values())
 
     @property
+    def late_count(self) -> int:
+        """Answers that were not the first, or whose run was over."""
+        return self._answers.late_count
+
+    @property
     def given_count(self) -> int:
         """Pieces of work that a worker has, here or through another host."""
         return len(self._works) - self.waiting_count
 
     def stream_count(self, app_id: str) -> int:
         """Workers of an app that are connected here."""
-        return len(self._app(app_id).streams)
+        app = self._apps.get(app_id)
+        return len(app.streams) if app is not None else 0
 
-    def stream_counts(self) -> dict[str, int]:
-        """Workers connected here, by app."""
-        return {name: len(app.streams) for name, app in self._apps.items() if app.streams}
+    def offers(self) -> dict[str, tuple[int, int, int]]:
+        """See `lending.Pool`."""
+        return {
+            name: (len(app.streams), self._room(app), max(s.serial for s in app.streams))
+            for name, app in self._apps.items()
+            if app.streams
+        }
+
+    def _room(self, app: _App) -> int:
+        return sum(stream.items_max - len(stream.given) for stream in app.streams)
 
     def serves(self, app_id: str) -> bool:
         """Whether a worker of the app is connected, to this host or another."""
-        return bool(self._app(app_id).streams) or self._lending.serves(app_id)
+        return bool(self.stream_count(app_id)) or self._lending.serves(app_id)
 
     def knows(self, app_id: str) -> bool:
         """Whether a host of the app, or a worker of it, is there besides what this host is."""
-        return bool(self._app(app_id).streams) or self._lending.knows(app_id)
+        return bool(self.stream_count(app_id)) or self._lending.knows(app_id)
 
     async def wait_for_stream(self, app_id: str, timeout_s: float) -> bool:
         """Wait until a worker of the app is connected; return whether one is."""
@@ -137,23 +151,37 @@ class WorkerPool:
             return False
         return True
 
-    def noticed(self) -> None:
-        """Another host has, or has not, workers of some app."""
+    def room_came(self, app_id: str) -> None:
+        """See `lending.Pool`."""
         self._news.set()
+        if app_id in self._apps:
+            self._pump(app_id)
 
     # ---- work in -------------------------------------------------------------------------------
 
-    def put(self, work: Work) -> None:
-        """Take work that no code of this process can do."""
+    def put(self, work: Work, *, is_known_to_stall: bool = False) -> None:
+        """Take work that no code of this process can do.
+
+        Args:
+            is_known_to_stall: found out by this very host, which has seen all workers since.
+        """
         known = self._works.get(work.key)
-        if known is not None:  # its partition has moved, maybe to this host
-            known.delivery, known.lender = work.delivery, work.lender
+        if known is not None and self._goes_on(known, work):
             return
         self._works[work.key] = work
-        if isinstance(work.request, WorkerWanted) and work.request.stalled and not work.lender:
-            self._park(work)
+        if is_known_to_stall:
+            self.park(work)
         else:
             self._admit(work)
+
+    def _goes_on(self, known: Work, again: Work) -> bool:
+        """Its partition has moved, maybe to this host: whoever has the work may go on."""
+        known.delivery, known.lender = again.delivery, again.lender
+        if isinstance(known.holder, WorkerStream) or (known.holder and not again.lender):
+            return True
+        self._permits.leave(known.key)
+        self.drop(known)
+        return False
 
     def _admit(self, work: Work) -> None:
         """Let work wait for a worker, as soon as the limits allow it."""
@@ -188,17 +216,42 @@ class WorkerPool:
         return list(self._works.values())
 
     def drop(self, work: Work) -> None:
-        """Forget work that nobody has: it is done, or another host's."""
+        """Forget work, whoever has it: it is done, or another host's."""
         self._works.pop(work.key, None)
+        self._answers.gone(work)
         app = self._app(work.app_id)
-        for queue in (app.waiting, app.parked):
-            if work in queue:
-                queue.remove(work)
+        if isinstance(work.holder, WorkerStream):
+            work.holder.given.pop(work.key, None)
+            self._lending.room_here()
+        elif work.holder is not None:
+            self._lending.done(work)
+        else:
+            for queue in (app.waiting, app.parked, app.behind):
+                if work in queue:
+                    queue.remove(work)
+        if work.lender:
+            self._lending.forget(work)
+        self._let_go(app, work)
+        self._pump(work.app_id)
+
+    @staticmethod
+    def _let_go(app: _App, work: Work) -> None:
+        """What could have been mistaken for this work cannot be any more."""
+        free = [other for other in app.behind if other.asked == work.asked]
+        for other in free:
+            app.behind.remove(other)
+        app.waiting.extendleft(reversed(free))
 
     # ---- streams -------------------------------------------------------------------------------
 
     def connect(self, app_id: str, *, items_max: int = ITEMS_MAX) -> WorkerStream:
-        """Return a new stream of work for a worker of an app. Whoever reads it closes it."""
+        """Return a new stream of work for a worker of an app. Whoever reads it closes it.
+
+        Raises:
+            StoppingError: the host stops.
+        """
+        if self._is_stopping:
+            raise StoppingError("the host is stopping; connect to another one")
         self._serial += 1
         stream = WorkerStream(self, app_id, self._serial, items_max)
         self._app(app_id).streams.append(stream)
@@ -208,11 +261,14 @@ class WorkerPool:
         self._news.set()
         return stream
 
-    def try_parked(self, app_id: str) -> None:
-        """A new worker is there, here or elsewhere: what stalled may go on."""
-        app = self._app(app_id)
+    def try_parked(self, app_id: str, newcomer: str = "") -> None:
+        """A new worker is there, here or on another host: what stalled may go on."""
+        app = self._apps.get(app_id)
+        if app is None:
+            return
         parked, app.parked = app.parked, []
         for work in parked:
+            work.newcomer = newcomer
             self._admit(work)
         self._pump(app_id)
 
@@ -228,6 +284,7 @@ class WorkerPool:
 
     def close_streams(self) -> None:
         """End all streams: the host stops."""
+        self._is_stopping = True
         for app in self._apps.values():
             for stream in list(app.streams):
                 stream.close()
@@ -236,8 +293,6 @@ class WorkerPool:
         held = [work for work in stream.given.values() if work.holder is stream]
         stream.given.clear()
         self.take_back(held)
-        if not self._app(stream.app_id).streams:
-            self._lending.return_idle(stream.app_id)
 
     def refuse(self, stream: WorkerStream, item: Item, reason: str) -> None:
         """See `streams.StreamHost`."""
@@ -246,26 +301,27 @@ class WorkerPool:
         work = stream.given.pop(key, None)
         if work is None:
             return
+        self._answers.gone(work)
         work.holder = None
-        self._park(work)
+        if work.lender:
+            self.drop(work)
+            self._lending.give_back(work, is_stalled=True)
+        else:
+            self.park(work)
         self._actors.spawn(self._stall(item, instance_id, reason), f"stall-{instance_id}")
         self._pump(stream.app_id)
 
     async def _stall(self, item: Item, instance_id: str, reason: str) -> None:
         token = item.token
-        length = count = at_ns = 0
-        if isinstance(token, TurnToken):
-            length, count, at_ns = token.history_length, token.fact_count, token.at_ns
-        done = TurnDone(
-            token.execution_id, length, count, at_ns, stalled=(PAYLOAD_SIZE_EXCEEDED, reason)
-        )
+        done = TurnDone(token.execution_id, 0, 0, 0, stalled=(PAYLOAD_SIZE_EXCEEDED, reason))
         try:
             await self._actors.call(token.instance(instance_id), TURN, pack(done), repeatable=True)
         except ActorflowError as error:
             extra = {"instance_id": instance_id, "cause": str(error)}
             _log.warning("stall not recorded; it is met again with the next worker", extra=extra)
 
-    def _park(self, work: Work) -> None:
+    def park(self, work: Work) -> None:
+        """Let work wait for a worker yet to connect: those that were here cannot do it."""
         work.is_stalled = True
         self._app(work.app_id).parked.append(work)
         self._permits.leave(work.key)  # others may go on while it cannot
@@ -280,19 +336,26 @@ class WorkerPool:
 
     def _pump(self, app_id: str) -> None:
         """Give what waits to whoever has room, oldest first."""
-        waiting = self._app(app_id).waiting
-        while waiting:
-            work = waiting[0]
+        app = self._app(app_id)
+        while app.waiting and not self._is_stopped:
+            work = app.waiting[0]
             if work.is_void:
+                app.waiting.popleft()
                 self._works.pop(work.key, None)  # the next owner of its partition gives it out
-                waiting.popleft()
-                continue
-            stream = self._best_stream(work)
-            if stream is not None:
-                waiting.popleft()
+                self._let_go(app, work)
+            elif self._answers.could_be_mistaken(work):
+                app.behind.append(app.waiting.popleft())
+            elif work.newcomer and self._lending.lend(work):
+                app.waiting.popleft()
+            elif (stream := self._best_stream(work)) is not None:
+                app.waiting.popleft()
                 self._give(work, stream)
-            elif not work.lender and self._lending.lend(work):
-                waiting.popleft()
+            elif work.lender:
+                app.waiting.popleft()
+                self._works.pop(work.key, None)
+                self._lending.give_back(work)
+            elif self._lending.lend(work):
+                app.waiting.popleft()
             else:
                 break
 
@@ -318,42 +381,58 @@ class WorkerPool:
         stream.given[work.key] = work
         if isinstance(work.request, WorkItem):
             item = activity_item(*work.key, work.request)
-            self._in_flight[work.asked] = item.token
+            self._answers.given(work, item.token)
             stream.push(item)
         else:
             self._actors.spawn(self._give_turn(work, work.request, stream), "give-turn")
 
     async def _give_turn(self, work: Work, wanted: WorkerWanted, stream: WorkerStream) -> None:
         """Show the worker the history and the facts, as committed by now."""
+        try:
+            item, exists = await self._turn_of(work, wanted)
+            if item is None and self._has(stream, work):
+                # It waits for nothing that a worker could do: it asks again when it does.
+                instance = ActorId(instance_type(work.app_id), work.key[0].key)
+                again = (instance, WORKER_READY, wanted.execution_id.encode())
+                await self._actors.complete(*work.key, [again] if exists else [])
+                self._forget(work.key)
+        except ActorflowError as error:
+            extra = {"instance_id": work.key[0].key, "cause": str(error)}
+            _log.warning("turn not given to a worker; tried again", extra=extra)
+            await asyncio.sleep(RETRY_S)  # noqa: TID251 -- back-off
+            if self._has(stream, work):
+                del stream.given[work.key]
+                self.take_back([work])
+            return
+        if item is not None and self._has(stream, work):
+            work.shown = item.token
+            self._answers.given(work, item.token)
+            stream.push(item)
+
+    def _has(self, stream: WorkerStream, work: Work) -> bool:
+        """Whether the work is still to be done, and by that worker."""
+        return self._works.get(work.key) is work and stream.given.get(work.key) is work
+
+    async def _turn_of(self, work: Work, wanted: WorkerWanted) -> tuple[TurnItem | None, bool]:
+        """Return the turn, and whether the instance exists. Raises UnavailableError."""
         target, message_id = work.key
         instance = ActorId(instance_type(work.app_id), target.key)
         try:
             (record,) = await self._actors.read([instance], with_log=True)
-            item = record and turn_item(
+            if record is None:
+                return None, False
+            item = turn_item(
                 record,
                 message_id=message_id,
                 execution_id=wanted.execution_id,
                 now_ns=self._now_ns(),
+                shown=work.shown,
             )
-        except UnavailableError:
-            await asyncio.sleep(RETRY_S)  # noqa: TID251 -- back-off
-            if stream.given.pop(work.key, None) is not None:
-                self.take_back([work])
-            return
         except CorruptError as error:
             extra = {"instance_id": instance.key, "error": str(error)}
             _log.error("instance cannot be read; its bytes are kept", extra=extra)
-            item = None
-        if work.holder is not stream or self._works.get(work.key) is not work:
-            return  # done by somebody else, or given back, while the store was read
-        if item is not None:
-            self._in_flight[work.asked] = item.token
-            stream.push(item)
-            return
-        # It waits for nothing that a worker could do: it asks again when it does.
-        self._forget(work.key)
-        again = (instance, WORKER_READY, wanted.execution_id.encode())
-        await self._actors.complete(*work.key, [again] if record is not None else [])
+            return None, True
+        return item, True
 
     # ---- answers -------------------------------------------------------------------------------
 
@@ -370,67 +449,34 @@ class WorkerPool:
         Raises:
             UnavailableError: not committed, or unknown; the work is given out again.
         """
-        found = token_of(token) if token else self._in_flight.get((instance_id, -1))
-        if not isinstance(found, TurnToken) or found.actor_type != instance_type(app_id):
-            return self._late()
-        shown = TurnDone(
-            found.execution_id,
-            found.history_length,
-            found.fact_count,
-            found.at_ns,
-            done.actions,
-            done.custom_status,
-            done.version,
-            done.patches,
-            done.stalled,
-        )
-        follow = (found.instance(instance_id), TURN, pack(shown))
-        return await self._finish(found, instance_id, follow)
+        return await self._answers.finish_turn(app_id, instance_id, token, done)
 
     async def finish_activity(
-        self, instance_id: str, task_id: int, token: str, event: Callable[[str], HistoryEvent]
+        self,
+        instance_id: str,
+        task_id: int,
+        token: str,
+        event: Callable[[str], HistoryEvent],
+        *,
+        app_id: str = "",
     ) -> bool:
         """Take the result of an activity, as `finish_turn`.
 
         Args:
             event: makes the fact for the instance from the task execution id.
+            app_id: of the worker; "" is that of this host. Counts only without a token.
         """
-        found = token_of(token) if token else self._in_flight.get((instance_id, task_id))
-        if not isinstance(found, ActivityToken) or found.task_id != task_id:
-            return self._late()
-        payload = pack_result(found.execution_id, event(found.task_execution_id))
-        follow = (found.instance(instance_id), RESULT, payload)
-        return await self._finish(found, instance_id, follow)
+        return await self._answers.finish_activity(app_id, instance_id, task_id, token, event)
 
-    async def _finish(
-        self, token: Token, instance_id: str, follow: tuple[ActorId, str, bytes]
-    ) -> bool:
-        key = (token.target(instance_id), token.message_id)
-        try:
-            was_first = await self._actors.complete(*key, [follow])
-        except ActorflowError:
-            work = self._works.get(key)
-            if work is not None and isinstance(work.holder, WorkerStream):
-                work.holder.given.pop(key, None)
-                self.take_back([work])
-            raise
-        self._forget(key)
-        return was_first or self._late()
-
-    def _late(self) -> bool:
-        self.late_count += 1
-        return False
+    def _not_taken(self, key: Key) -> None:
+        """Nobody knows what became of an answer: the work is given out again."""
+        work = self._works.get(key)
+        if work is not None and isinstance(work.holder, WorkerStream):
+            work.holder.given.pop(key, None)
+            self.take_back([work])
 
     def _forget(self, key: Key) -> None:
         """The work is done: whoever held it has room again."""
-        work = self._works.pop(key, None)
-        if work is None:
-            return
-        self._in_flight.pop(work.asked, None)
-        if isinstance(work.holder, WorkerStream):
-            work.holder.given.pop(key, None)
-        elif work.holder is not None:
-            self._lending.done(work)
-        else:
+        work = self._works.get(key)
+        if work is not None:
             self.drop(work)
-        self._pump(work.app_id)
