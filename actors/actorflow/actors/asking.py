@@ -29,6 +29,9 @@ async def ask(admit: Callable[[Message], None], message: Message, wait_s: float)
         return await answer
     finally:
         expiry.cancel()
+        # An error's traceback keeps this frame. Without the way from here to the error there is no
+        # cycle that keeps both, and the payload, until the collector looks.
+        del answer, message
 
 
 def _expire(message: Message, wait_s: float) -> None:

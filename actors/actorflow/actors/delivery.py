@@ -14,15 +14,21 @@ if TYPE_CHECKING:
     from actorflow.actors.message import Message
 
 
-class Deliveries:
-    """The deliveries of one partition. `ended` are those whose end the next commit takes."""
+MESSAGE_OVERHEAD_BYTES = 512
+"""What a message in memory costs besides its payload, about."""
 
-    __slots__ = ("_life", "_open", "_wake", "ended")
+
+class Deliveries:
+    """The deliveries of one partition. `ended` are those whose end the next commit takes.
+    `open_bytes` is about the memory of those that workers have and have not done with."""
+
+    __slots__ = ("_life", "_open", "_wake", "ended", "open_bytes")
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
         self._life = 0
-        self._open: dict[int, WorkerType] = {}
+        self._open: dict[int, tuple[WorkerType, int]] = {}
+        self.open_bytes = 0
         self.ended: deque[tuple[Message, Sends]] = deque()
 
     def __len__(self) -> int:
@@ -30,15 +36,19 @@ class Deliveries:
 
     def give(self, message: Message, worker: WorkerType) -> None:
         """Hand a message over whose row is committed."""
-        self._open[message.id] = worker
+        size_bytes = len(message.payload) + MESSAGE_OVERHEAD_BYTES
+        self._open[message.id] = (worker, size_bytes)
+        self.open_bytes += size_bytes
         worker.deliver(WorkDelivery(self, message, self._life))
 
     def end(self, message: Message, sends: Sends) -> None:
         """Consume the message with the next commit, unless that is done."""
-        worker = self._open.pop(message.id, None)
-        if worker is None:
+        known = self._open.pop(message.id, None)
+        if known is None:
             message.settle(GONE, None)
             return
+        worker, size_bytes = known
+        self.open_bytes -= size_bytes
         worker.completed(message.target, message.id)
         self.ended.append((message, sends))
         self._wake()
@@ -56,6 +66,7 @@ class Deliveries:
         """The partition is given up: what was given out is void."""
         self._life += 1
         self._open.clear()
+        self.open_bytes = 0
         self.ended.clear()
 
 

@@ -492,5 +492,6 @@ class Partition:
             "queued_bytes": self.roster.queued_bytes,
             "armed_reminders": self._reminders.count,
             "pending_deliveries": len(self._deliveries),
+            "pending_bytes": self._deliveries.open_bytes,
             "pending_outbox": self._links.pending_count(),
         }

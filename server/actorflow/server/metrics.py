@@ -40,6 +40,7 @@ HELP = {
     "ready_actors": "Actors with a message to handle.",
     "queued_bytes": "Payload bytes that wait in mailboxes.",
     "armed_reminders": "Reminders due soon, and so kept in memory.",
+    "pending_bytes": "Memory of what workers were given and have not completed, about.",
     "pending_deliveries": "Durable messages given to workers and not completed.",
     "pending_outbox": "Messages to other partitions that are not acknowledged.",
     "running_activities": "Activities that run now.",

@@ -34,6 +34,7 @@ from actorflow.workflow.model import (
     PurgeResult,
 )
 from actorflow.workflow.naming import check_name, check_workflow_name, instance_actor
+from actorflow.workflow.overload import PENDING_BYTES_MAX, Backlog
 from actorflow.workflow.permits import UNLIMITED, Concurrency, Permits
 from actorflow.workflow.reading import InstanceReader
 from actorflow.workflow.records import children_in, history_of, instance_of
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from actorflow.actors import ActorServices, Delivery, PartitionStore
     from actorflow.actors.cluster import Cluster
     from actorflow.actors.completion import Sends
+    from actorflow.actors.errors import OverloadedError
     from actorflow.workflow.registry import WorkflowDefinition
 
 ACTIVITIES_AT_ONCE = 1_000
@@ -99,6 +101,7 @@ class WorkflowEngine(InstanceReader):
         limits: Limits = DEFAULT_LIMITS,
         actor_limits: ActorLimits | None = None,
         activities_at_once: int = ACTIVITIES_AT_ONCE,
+        pending_bytes_max: int = PENDING_BYTES_MAX,
         activity_threads: int = ACTIVITY_THREADS,
         partition_count: int = 1,
         cluster: Cluster | None = None,
@@ -142,6 +145,7 @@ class WorkflowEngine(InstanceReader):
         self._dispatcher = Dispatcher(
             self.host_id, app_id, self._registry, self._activities, self.workers, self._permits
         )
+        self._backlog = Backlog(self.actors.gauges, self.now_ns, pending_bytes_max)
         self._is_clustered = cluster is not None
 
     # ---- life ----------------------------------------------------------------------------------
@@ -195,6 +199,12 @@ class WorkflowEngine(InstanceReader):
     def parked(self, actor: ActorId) -> Sequence[tuple[str, str]]:
         """See `host.ExecutionHost`."""
         return self.actors.parked(actor)
+
+    def overload(self) -> OverloadedError | None:
+        """See `host.ExecutionHost`."""
+        refusal = self._backlog.refusal()
+        self.actors.counters.overloads += refusal is not None
+        return refusal
 
     def now_ns(self) -> int:
         """See `host.ExecutionHost`."""

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from actorflow.actors import ActorId
+    from actorflow.actors.errors import OverloadedError
     from actorflow.workflow.limits import Limits
     from actorflow.workflow.registry import WorkflowDefinition
     from actorflow.workflow.retention import RetentionPolicy
@@ -42,6 +43,10 @@ class ExecutionHost(Protocol):
 
     def parked(self, actor: ActorId) -> Sequence[tuple[str, str]]:
         """Return method and reason of the messages for an instance that are delivered no more."""
+        ...
+
+    def overload(self) -> OverloadedError | None:
+        """Return why no new instance may come in from outside now, None when it may."""
         ...
 
     def new_id(self) -> str:

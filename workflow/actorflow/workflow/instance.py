@@ -126,6 +126,9 @@ class InstanceActor:
         if (refusal := self._refusal(old, request)) is not None:
             self._refuse_start(effects, request, refusal)
             return NOTHING
+        if request.parent is None and (overload := self._host.overload()) is not None:
+            effects.reject(overload)
+            return NOTHING
         new = Execution(self._actor_id, self._host)
         new.start_key = key
         generation = 1
