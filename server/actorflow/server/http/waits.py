@@ -32,6 +32,11 @@ class Waits:
         """True once `stop` was called."""
         return self._stopping
 
+    @property
+    def count(self) -> int:
+        """How many answers are held back."""
+        return self._count
+
     def stop(self) -> None:
         """End all waits, and refuse what comes from now on."""
         self._stopping = True
