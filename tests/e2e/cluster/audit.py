@@ -6,15 +6,16 @@ meta of its partition. So the log of the server is an audit that costs the engin
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
+from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import hiredis
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.servers import Server
@@ -80,23 +81,53 @@ class Audit:
         standing.seq, standing.last = seq, commit_id
 
 
-def check_log(server: Server) -> Counter[str]:
-    """I2: commits without a gap or a repetition, each by the owner of its time, under epochs that
-    rise and tokens that nobody had before."""
-    audit = Audit()
-    for command in _commands(server.directory / "appendonlydir"):
-        audit.follow(command)
-    assert audit.seen["committed"], "no commit in the log"
-    return audit.seen
+class ServerLog:
+    """Follows the append-only files of a server, also while it runs, is killed and condenses them.
+
+    Whoever lets it condense them calls `catch_up` before, and not twice in between.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._folder = server.directory / "appendonlydir"
+        self._audit = Audit()
+        self._before = deepcopy(self._audit)
+        self._number = 0
+        self._file: BinaryIO | None = None
+        self._reader = hiredis.Reader()
+
+    def catch_up(self) -> Counter[str]:
+        """I2 of what was logged since the last call: commits without a gap or a repetition, each by
+        the owner of its time, under epochs that rise and tokens that nobody had before."""
+        if self._file is not None:
+            self._read(self._file)
+        for path in sorted(self._folder.glob("*.incr.aof"), key=_number_of):
+            if _number_of(path) > self._number:
+                self._open(path)
+        return self._audit.seen
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            self._file.close()
+
+    def _open(self, path: Path) -> None:
+        self.close()
+        self._number = _number_of(path)
+        self._before = deepcopy(self._audit)
+        self._file = path.open("rb")
+        self._reader = hiredis.Reader()
+        self._read(self._file)
+
+    def _read(self, file: BinaryIO) -> None:
+        if os.fstat(file.fileno()).st_size < file.tell():
+            # The server was killed in the middle of a command and has cut it off: once more.
+            file.seek(0)
+            self._audit, self._reader = deepcopy(self._before), hiredis.Reader()
+        while chunk := file.read(CHUNK_BYTES):
+            self._reader.feed(chunk)
+            while (command := self._reader.gets()) is not False:
+                self._audit.follow(command)
 
 
-def _commands(folder: Path) -> Iterator[list[bytes]]:
-    """Yield what was logged, apart from a last command that was cut."""
-    reader = hiredis.Reader()
-    files = sorted(folder.glob("*.incr.aof"), key=lambda path: int(path.name.split(".")[-3]))
-    for path in files:
-        with path.open("rb") as file:
-            while chunk := file.read(CHUNK_BYTES):
-                reader.feed(chunk)
-                while (command := reader.gets()) is not False:
-                    yield command
+def _number_of(path: Path) -> int:
+    return int(path.name.split(".")[-3])

@@ -24,7 +24,6 @@ from actorflow.workflow.fsck import Fsck, Report
 from actorflow.workflow.records import history_of, instance_of
 from actorflow.workflow.requests import INSTANCE
 from tests.e2e.cluster.app import expected
-from tests.e2e.cluster.audit import check_log
 from tests.e2e.cluster.clients import Caller
 from tests.e2e.cluster.hosts import PARTITIONS, Site
 from tests.sim.invariants import check_history, check_timers
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from actorflow.actors.ports import ActorRecord
+    from tests.e2e.cluster.audit import ServerLog
 
 CHILD = ":0003"
 """What the id of a ledger's child adds to the id of its parent."""
@@ -87,14 +87,14 @@ async def check_all(
     *,
     faults: int,
     asked: Counter[str] | None = None,
-    audited: bool = True,
+    log: ServerLog | None = None,
 ) -> Counter[str]:
     """Check everything, and end the hosts on the way. Returns what the server's log counts.
 
     Args:
         accepted: the acknowledged starts that have not been checked before.
         asked: the activities of those that have.
-        audited: whether the server's log has all that was ever committed.
+        log: of the server, when it has all that was ever committed.
     """
     await check_quiet(site)
     asked = (asked or Counter()) + await check_instances(site, accepted)
@@ -104,7 +104,11 @@ async def check_all(
     assert set(codes) == {0}, codes
     check_logs(site)
     check_keys(site)
-    return check_log(site.redis) if audited else Counter()
+    if log is None:
+        return Counter()
+    seen = log.catch_up()
+    assert seen["committed"], "no commit in the log"
+    return seen
 
 
 async def check_instances(site: Site, accepted: dict[str, int]) -> Counter[str]:

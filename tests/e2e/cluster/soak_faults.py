@@ -143,6 +143,9 @@ async def watch(stand: Stand) -> None:
         f"{[process.num_fds() for process in processes]}; Redis: {keys} keys, {redis_mi} MiB"
     )
     assert report.is_clean, report.findings[:20]
+    # A log of half an hour would take Redis long to read when it starts again.
+    await asyncio.to_thread(stand.log.catch_up)
+    await asyncio.to_thread(stand.site.redis.do, "BGREWRITEAOF")
 
 
 async def throughput(stand: Stand) -> float:

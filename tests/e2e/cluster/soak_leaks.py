@@ -28,6 +28,9 @@ JUDGED_MINUTES = 10.0
 GROWTH_MAX = 0.01
 """Part of its size by which nothing may grow in ten minutes."""
 
+SLACK = 5.0
+"""MiB, files or threads that come and go."""
+
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
@@ -63,6 +66,7 @@ async def look_for(stand: Stand, seconds: float) -> dict[str, list[float]]:
         looks += 1
         if looks % PURGE_EVERY == 0:
             await stand.check_and_purge_ended()
+            await asyncio.to_thread(stand.log.catch_up)
         for name, size in sizes(stand).items():
             samples.setdefault(name, []).append(size)
     return samples
@@ -92,6 +96,6 @@ def show(samples: dict[str, list[float]], minutes: float) -> list[str]:
         first, last = statistics.median(values[:third]), statistics.median(values[-third:])
         growth = (last - first) / max(first, 1.0) * 10 / max(minutes * 2 / 3, 0.1)
         say(f"| {name} | {first:.1f} | {last:.1f} | {growth:+.1%} |")
-        if growth > GROWTH_MAX:
+        if growth > GROWTH_MAX and last - first > SLACK:
             grown.append(name)
     return grown

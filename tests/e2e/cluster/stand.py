@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tests.e2e.cluster.audit import ServerLog
 from tests.e2e.cluster.checks import check_all, check_instances
 from tests.e2e.cluster.clients import GIVE_UP_S, STARTS_PER_S, Caller, Load, Probes, percentile
 from tests.e2e.cluster.hosts import LEASE_S, Site, site
@@ -28,16 +29,17 @@ STEADY_S = 2 * LEASE_S + 5
 @dataclass(slots=True)
 class Stand:
     """`faults` counts what may have made activities run again; `took_s` the times to recover;
-    `asked` the activities of instances that are purged already; `log`, in the end, what the log of
-    the server counts."""
+    `asked` the activities of instances that are purged already; `logged`, in the end, what the log
+    of the server counts."""
 
     site: Site
     caller: Caller
     load: Load
     probes: Probes
+    log: ServerLog
     faults: int = 0
     asked: Counter[str] = field(default_factory=Counter)
-    log: Counter[str] = field(default_factory=Counter)
+    logged: Counter[str] = field(default_factory=Counter)
     took_s: list[float] = field(default_factory=list)
 
     async def recover(self) -> None:
@@ -112,26 +114,34 @@ async def under_load(
         Caller(place, keep_alive=keep_alive, give_up_s=give_up_s) as caller,
     ):
         load = Load(caller, starts_per_s=starts_per_s, loses_tails=loses_tails)
-        stand = Stand(place, caller, load, Probes(caller))
-        await stand.probes.start()
-        async with asyncio.TaskGroup() as group:
-            for _ in range(clients):
-                group.create_task(stand.load.client())
-            if steady:
-                await asyncio.sleep(LEASE_S)
-                base_per_s = await stand.finished_per_s()
-            yield stand
-            if steady:
-                await stand.until_steady(base_per_s)
-            stand.load.enough.set()
-        sys.stdout.write(stand.report())
-        assert caller.without_retry_after == 0
-        await stand.probes.stop()
-        stand.log = await check_all(
-            place,
-            stand.load.accepted,
-            faults=stand.faults,
-            asked=stand.asked,
-            audited=not loses_tails,
-        )
-        sys.stdout.write(f"log of the server: {dict(stand.log)}\n")
+        with contextlib.closing(ServerLog(place.redis)) as log:
+            stand = Stand(place, caller, load, Probes(caller), log)
+            async with _at_work(stand, clients, steady=steady):
+                yield stand
+            stand.logged = await check_all(
+                place,
+                load.accepted,
+                faults=stand.faults,
+                asked=stand.asked,
+                log=None if loses_tails else log,
+            )
+        sys.stdout.write(f"log of the server: {dict(stand.logged)}\n")
+
+
+@contextlib.asynccontextmanager
+async def _at_work(stand: Stand, clients: int, *, steady: bool) -> AsyncIterator[None]:
+    """Let clients work until the caller has done its worst, and their calls to the end."""
+    await stand.probes.start()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(clients):
+            group.create_task(stand.load.client())
+        if steady:
+            await asyncio.sleep(LEASE_S)
+            base_per_s = await stand.finished_per_s()
+        yield
+        if steady:
+            await stand.until_steady(base_per_s)
+        stand.load.enough.set()
+    sys.stdout.write(stand.report())
+    assert stand.caller.without_retry_after == 0
+    await stand.probes.stop()

@@ -61,4 +61,4 @@ async def test_a_host_that_flaps_moves_few_partitions(tmp_path: Path) -> None:
     assert stand.caller.statuses.keys() <= {200, 202, 503}
     # Each is taken when the cluster begins, again when shares are found, and given up once; for
     # the rest of the time the flapping host is never there for long enough to get any.
-    assert stand.log["acquired"] <= 4 * PARTITIONS
+    assert stand.logged["acquired"] <= 4 * PARTITIONS
