@@ -1,5 +1,6 @@
 """A small application behind gRPC, with the calls that most tests of it begin with."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -71,6 +72,12 @@ class OrderSite(GrpcSite):
         answer = await self.call("GetInstance", pb.GetInstanceRequest(instanceId=instance_id))
         number: int = answer.workflowState.workflowStatus
         return number
+
+    async def reaches(self, instance_id: str, status: int) -> None:
+        """Wait until an order is in a status in which it does not end."""
+        async with asyncio.timeout(10):
+            while await self.status(instance_id) != status:  # noqa: ASYNC110 -- it tells nobody
+                await asyncio.sleep(0.005)
 
 
 @asynccontextmanager

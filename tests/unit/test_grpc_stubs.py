@@ -121,7 +121,8 @@ FIELDS: dict[str, str] = {
     "createDetachedWorkflow 11 CreateDetachedWorkflowAction",
     "WorkflowInstance": "instanceId 1 string, executionId 2 SV",
     "WorkflowRequest": "instanceId 1 string, executionId 2 SV, pastEvents 3 HistoryEvent*, "
-    "newEvents 4 HistoryEvent*, propagatedHistory 8 PropagatedHistory, cachedHistory 9 CachedHistory",
+    "newEvents 4 HistoryEvent*, propagatedHistory 8 PropagatedHistory, cachedHistory 9 "
+    "CachedHistory",
     "WorkflowResponse": "instanceId 1 string, actions 2 WorkflowAction*, customStatus 3 SV, "
     "completionToken 4 string, version 6 WorkflowVersion",
     "WorkflowStartedEvent": "version 1 WorkflowVersion",
