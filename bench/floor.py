@@ -33,6 +33,10 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Commit).decode
 
 
+PARTITIONS_AT_ONCE = 1_024
+"""Most partitions that a store can have, and so commits under way."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Floor:
     """What the bare store did with a list of commits."""
@@ -129,6 +133,7 @@ async def floor_of(
     *,
     turns: int,
     skip: int = 0,
+    at_once: int = PARTITIONS_AT_ONCE,
     server_cpu_s: Callable[[], float] = float,
 ) -> Floor:
     """Apply commits to a fresh store and measure: partitions at once, each one's own in order.
@@ -138,15 +143,17 @@ async def floor_of(
         store: empty and not open; of the run's kind, on the run's disk. It is closed again.
         turns: finished turns in `commits[skip:]`.
         skip: how many of the first commits prepare the store and are not measured.
+        at_once: commits under way at most, as in the run.
         server_cpu_s: processor time of the store's own process so far, where it has one.
     """
     await store.open()
     try:
         prepared, measured = await _for_new_owner(store, commits, skip)
         spent_s: list[float] = []
-        await asyncio.gather(*(_apply(store, chain, []) for chain in prepared))
+        gate = asyncio.Semaphore(at_once)
+        await asyncio.gather(*(_apply(store, chain, gate, []) for chain in prepared))
         wall_s, cpu_s, server_s = time.perf_counter(), time.process_time(), server_cpu_s()
-        await asyncio.gather(*(_apply(store, chain, spent_s) for chain in measured))
+        await asyncio.gather(*(_apply(store, chain, gate, spent_s) for chain in measured))
         wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
         server_s = server_cpu_s() - server_s
     finally:
@@ -184,9 +191,15 @@ async def _for_new_owner(
     return list(prepared.values()), list(measured.values())
 
 
-async def _apply(store: PartitionStore, chain: Sequence[Commit], spent_s: list[float]) -> None:
+async def _apply(
+    store: PartitionStore,
+    chain: Sequence[Commit],
+    gate: asyncio.Semaphore,
+    spent_s: list[float],
+) -> None:
     for commit in chain:
-        begun_s = time.perf_counter()
-        result = await store.commit(commit)
-        spent_s.append(time.perf_counter() - begun_s)
+        async with gate:
+            begun_s = time.perf_counter()
+            result = await store.commit(commit)
+            spent_s.append(time.perf_counter() - begun_s)
         assert result is CommitResult.OK, f"{result} for commit {commit.seq}"

@@ -56,7 +56,7 @@ async def fanout_100(case: Case) -> Row:
     """Start a workflow of a hundred activities at once and wait for its end."""
     targets = (Target("p50_ms", 10),) if case.clients == 1 else ()
     width = case.sized(100)
-    return await throughput("fanout-100", f"fanout:{width}", case, targets)
+    return await throughput("fanout-100", f"fanout:{width}", case, targets, commits_a_client=width)
 
 
 async def event(case: Case) -> Row:

@@ -18,11 +18,18 @@ if TYPE_CHECKING:
     from actorflow.actors.ports import Commit
 
 
-async def throughput(scenario: str, op: str, case: Case, targets: tuple[Target, ...]) -> Row:
+async def throughput(
+    scenario: str,
+    op: str,
+    case: Case,
+    targets: tuple[Target, ...],
+    *,
+    commits_a_client: int = 1,
+) -> Row:
     """Measure an operation in a closed loop, then give its batches to the bare store.
 
     Finished instances pile up. Processor time is that of whole processes, clients included, but for
-    that of Redis, which stands apart.
+    that of Redis, which stands apart. `commits_a_client` is how many a client can have under way.
     """
     if case.processes > 1:
         loop, commits, skip = await _in_many(op, case)
@@ -33,6 +40,7 @@ async def throughput(scenario: str, op: str, case: Case, targets: tuple[Target, 
         case.new_store("floor"),
         turns=loop.turns,
         skip=skip,
+        at_once=case.clients * commits_a_client,
         server_cpu_s=case.server_cpu_s,
     )
     row = Row(scenario=scenario, clients=case.clients, targets=targets)
