@@ -269,7 +269,7 @@ PUBLIC = {f"/{pb.HEALTH}/Check"}
 
 async def test_every_method_but_the_health_check_needs_a_token() -> None:
     async with orders(api_tokens=(TOKEN,)) as site:
-        paths = [*site.server.gate.paths, f"/{DAPR}/InvokeActor", "/x.Y/Z"]
+        paths = [*site.server.gate.rpcs, f"/{DAPR}/InvokeActor", "/x.Y/Z"]
         assert len(paths) == 2 + 17 + 14 + 3 + 2
         for path in paths:
             if path not in PUBLIC:

@@ -104,11 +104,14 @@ class RpcCall:
 class Gate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
     """Finds the handler of a call, and answers for those that have none.
 
+    `rpcs` are all methods that are served, by path.
+
     Concurrency: one event loop.
     """
 
     def __init__(self, rpcs: Iterable[Rpc], settings: Settings, metrics: Metrics) -> None:
-        self._handlers = {rpc.path: self._handler(rpc) for rpc in rpcs}
+        self.rpcs = {rpc.path: rpc for rpc in rpcs}
+        self._handlers = {rpc.path: self._handler(rpc) for rpc in self.rpcs.values()}
         self._unknown = grpc.stream_stream_rpc_method_handler(self._answer_unknown)
         self._tokens = TokenGuard(settings.api_tokens)
         self._has_tokens = bool(settings.api_tokens)
@@ -120,11 +123,6 @@ class Gate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
     def service(self, handler_call_details: Any) -> Any:
         """See `grpc.GenericRpcHandler`."""
         return self._handlers.get(handler_call_details.method, self._unknown)
-
-    @property
-    def paths(self) -> Iterable[str]:
-        """The paths of all methods that are served."""
-        return self._handlers
 
     def _handler(self, rpc: Rpc) -> Any:
         # Bytes in and bytes out: what cannot be decoded is then answered here, and not by grpc,
