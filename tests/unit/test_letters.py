@@ -17,8 +17,11 @@ from actorflow.actors.errors import (
 from actorflow.actors.letters import (
     Answer,
     Call,
+    Heard,
     LinkAck,
     LinkBatch,
+    NewOwner,
+    NewOwners,
     NoticeLetter,
     Offer,
     WatchRequest,
@@ -27,7 +30,7 @@ from actorflow.actors.letters import (
     encode_letter,
     error_of,
 )
-from actorflow.actors.ports import EntryId, LinkEntry, Summary
+from actorflow.actors.ports import EntryId, LinkEntry, LinkMark, Summary
 from actorflow.workflow.errors import InstanceNotFoundError
 
 ANN = ActorId("Account", "änn")
@@ -40,9 +43,10 @@ LETTERS = [
     Answer("id", code="USAGE", text="no", fields={"n": 1}),
     LinkBatch(1, (ENTRY, ENTRY._replace(sender=None))),
     LinkBatch(1, (ENTRY,), skip=(EntryId(2, 3), 4)),
-    LinkBatch(1, (), echo=2**62),
+    NewOwners("host", (NewOwner(1, 2**62, (LinkMark(2, EntryId(3, 4), 5),)),)),
+    Heard("host", ((1, 2**62),)),
     LinkAck(1, EntryId(2, 3), 4),
-    LinkAck(1, EntryId(0, 0), gap=True, question=2**62),
+    LinkAck(1, EntryId(0, 0), gap=True),
     WatchRequest(ANN, "host"),
     NoticeLetter(ANN, Summary("l", "p", 1, 2, b"h")),
     NoticeLetter(ANN, None),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from actorflow.actors.address import ActorId
+from actorflow.actors.announcer import Announcer
 from actorflow.actors.asking import ask
 from actorflow.actors.clock import StoreClock
 from actorflow.actors.door import PartitionState
@@ -21,7 +22,7 @@ from actorflow.actors.errors import (
 )
 from actorflow.actors.exchange import Exchange
 from actorflow.actors.keeper import LOOK_S, Keeper, OnLoop, StoreLine
-from actorflow.actors.letters import HostLetter, NoticeLetter, Offer, WatchRequest
+from actorflow.actors.letters import Heard, HostLetter, NewOwners, NoticeLetter, Offer, WatchRequest
 from actorflow.actors.message import Message
 from actorflow.actors.placement import Placement
 from actorflow.actors.ports import Summary
@@ -105,6 +106,13 @@ class ClusterHost:
             env.host,
             ttl_ms=ttl_ms,
         )
+        self._announcer = Announcer(
+            host_id,
+            partitions,
+            env,
+            others=self.placement.others,
+            post=self.exchange.post,
+        )
         self._home = cluster.home or OnLoop(StoreLine(env.store, cluster.membership))
 
     async def start(self) -> None:
@@ -141,15 +149,20 @@ class ClusterHost:
         finally:
             self.exchange.close()
 
-    def owned(self) -> None:
-        """A partition has come: its lease is kept from now on."""
+    def owned(self, index: int) -> None:
+        """A partition has come: its lease is kept from now on, and its senders hear of it."""
+        self._note_leases()
+        self._announcer.opened(index)
+
+    def _note_leases(self) -> None:
         self._env.pulse.leases = tuple(
             p.lease for p in self._partitions if p.state is not PartitionState.CLOSED
         )
 
     def left(self, index: int) -> None:
         """A partition is no longer ours: its watchers have to hear from its new owner."""
-        self.owned()
+        self._note_leases()
+        self._announcer.left(index)
         self._cluster.transport.unsubscribe(index)
         for actor, watches in list(self._env.watched.items()):
             if self._env.partition_of(actor) == index:
@@ -243,6 +256,7 @@ class ClusterHost:
             await asyncio.sleep(1.0)  # noqa: TID251 -- see Links.tick
             for partition in self._partitions:
                 partition.tick()
+            self._announcer.tick()
 
     def _for_host(self, letter: Letter) -> None:
         match letter:
@@ -251,6 +265,10 @@ class ClusterHost:
             case NoticeLetter(actor, summary):
                 known = Summary(*summary) if summary is not None else None
                 self.exchange.notice_here(ActorId(*actor), known)
+            case NewOwners():
+                self._announcer.told(letter)
+            case Heard():
+                self._announcer.heard(letter)
             case HostLetter(topic, sender, payload):
                 self._env.host.heard(topic, sender, payload)
             case _:

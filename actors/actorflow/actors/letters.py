@@ -4,12 +4,12 @@ A letter may be lost, repeated or late; whoever sends one must not depend on it.
 from links (`link.py`), durability from commits.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from actorflow.actors.errors import ActorCallError, ActorflowError
-from actorflow.actors.ports import EntryId, LinkEntry
+from actorflow.actors.ports import EntryId, LinkEntry, LinkMark
 
 
 class _Letter(msgspec.Struct, frozen=True, tag_field="k", omit_defaults=True, array_like=True):
@@ -42,24 +42,21 @@ class Answer(_Letter, frozen=True, tag="answer"):
 
 class LinkBatch(_Letter, frozen=True, tag="link"):
     """To a partition: entries of a link, in order. `skip` is a mark (id and lineage) that the
-    receiver once named: the sender keeps nothing between it and the first entry. `echo` answers the
-    question of a new receiver."""
+    receiver once named: the sender keeps nothing between it and the first entry."""
 
     source: int
     entries: tuple[LinkEntry, ...]
     skip: tuple[EntryId, int] | None = None
-    echo: int = 0
 
 
 class LinkAck(_Letter, frozen=True, tag="ack"):
-    """To a partition: how far `destination` has stored its link; `gap` asks to send from there. A
-    new owner asks with its epoch as `question`, until it is answered."""
+    """To a partition: how far `destination` has stored its link; `gap` asks to send from
+    there."""
 
     destination: int
     mark: EntryId
     lineage: int = 0
     gap: bool = False
-    question: int = 0
 
 
 class WatchRequest(_Letter, frozen=True, tag="watch"):
@@ -84,6 +81,28 @@ class Offer(_Letter, frozen=True, tag="offer"):
     partition: int
 
 
+class NewOwner(NamedTuple):
+    """A partition with a new owner, and how far that one has the links of others."""
+
+    partition: int
+    epoch: int
+    marks: tuple[LinkMark, ...]
+
+
+class NewOwners(_Letter, frozen=True, tag="owners"):
+    """To a host: `host` owns these partitions now. It waits for a `Heard`."""
+
+    host: str
+    partitions: tuple[NewOwner, ...]
+
+
+class Heard(_Letter, frozen=True, tag="heard"):
+    """To a host: what sends to these partitions (number and epoch) at `host` knows."""
+
+    host: str
+    partitions: tuple[tuple[int, int], ...]
+
+
 class HostLetter(_Letter, frozen=True, tag="host"):
     """To a host: a word of the layer above, which listens for its `topic`."""
 
@@ -92,7 +111,18 @@ class HostLetter(_Letter, frozen=True, tag="host"):
     payload: bytes = b""
 
 
-Letter = Call | Answer | LinkBatch | LinkAck | WatchRequest | NoticeLetter | Offer | HostLetter
+Letter = (
+    Call
+    | Answer
+    | LinkBatch
+    | LinkAck
+    | WatchRequest
+    | NoticeLetter
+    | Offer
+    | NewOwners
+    | Heard
+    | HostLetter
+)
 
 _encode = msgspec.msgpack.Encoder().encode
 _decoder: msgspec.msgpack.Decoder[Letter] = msgspec.msgpack.Decoder(Letter)

@@ -46,9 +46,7 @@ class Links:
         self._tails: dict[int, EntryId] = {}
         self._sent_at_s: dict[int, float] = {}
         self._trims: dict[int, EntryId] = {}
-        self._unheard: set[int] = set()
         self._held: list[LinkBatch] = []
-        self._asked_at_s = 0.0
         self._epoch = 0
         self._lineage = 0
 
@@ -66,19 +64,9 @@ class Links:
             self._flush(destination)
         self._incoming = {mark.source: Incoming(mark) for mark in recovery.marks}
 
-    def announce(self) -> None:
-        """Tell all other partitions how far this one has their messages, until each has answered:
-        there is a new owner, and its store may have lost what was acknowledged."""
-        self._unheard = set(range(self._env.partition_count)) - {self._partition}
-        self._ask()
-
-    def _ask(self) -> None:
-        self._asked_at_s = self._env.loop.time()
-        for source in sorted(self._unheard):
-            known = self._incoming.get(source)
-            mark = known.mark if known is not None else LinkMark(source, START, 0)
-            ask = LinkAck(self._partition, mark.id, mark.lineage, gap=True, question=self._epoch)
-            self._post(source, ask)
+    def marks(self) -> tuple[LinkMark, ...]:
+        """How far this partition has what each other one sent it."""
+        return tuple(link.mark for link in self._incoming.values())
 
     def clear(self) -> None:
         """Forget everything: the partition is not ours any more."""
@@ -87,7 +75,6 @@ class Links:
         self._tails.clear()
         self._sent_at_s.clear()
         self._trims.clear()
-        self._unheard.clear()
         self._held.clear()
 
     @property
@@ -148,9 +135,6 @@ class Links:
 
     def acknowledged(self, letter: LinkAck) -> None:
         """A receiver has stored entries, or misses some."""
-        if letter.question:
-            echo = LinkBatch(self._partition, (), echo=letter.question)
-            self._post(letter.destination, echo)
         link = self._outgoing.get(letter.destination)
         if link is None:
             return
@@ -172,18 +156,12 @@ class Links:
                 self._trims[destination] = expired
                 self._wake()
             self._flush(destination)
-        if self._unheard and now_s - self._asked_at_s > RESEND_S:
-            self._ask()
 
     # ---- receiving -----------------------------------------------------------------------------
 
     def accept(self, letter: LinkBatch, batch: Batch) -> list[LinkEntry]:
         """Return the entries to take now; note in `batch` how far the link is then. What it has no
         room for is held for the next one: see `take_held`."""
-        if letter.echo:
-            if letter.echo == self._epoch:
-                self._unheard.discard(letter.source)
-            return []
         limits = self._env.limits
         if not batch.receive(letter.entries, limits.batch_turns, limits.batch_bytes):
             self._held.append(letter)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from actorflow.actors.environment import Environment
     from actorflow.actors.errors import ActorflowError
     from actorflow.actors.letters import LinkAck, LinkBatch
-    from actorflow.actors.ports import Acquired, DueReminder, Lease, Recovery
+    from actorflow.actors.ports import Acquired, DueReminder, Lease, LinkMark, Recovery
 
 TURNS_PER_VISIT = 32
 """Turns that an actor with a full mailbox runs before the next actor is served."""
@@ -83,8 +83,6 @@ class Partition:
         self._committer.start(acquired)
         self.state = PartitionState.OPEN
         self._links.open(acquired.lease, recovery)
-        if acquired.seq:
-            self._links.announce()
         self.widen_reminders(horizon_ms)
         self.add_reminders(recovery.reminders, last=True)
         for row in recovery.messages:
@@ -472,6 +470,11 @@ class Partition:
         self._schedule_drain()
 
     # ---- what others may know ------------------------------------------------------------------
+
+    @property
+    def link_marks(self) -> tuple[LinkMark, ...] | None:
+        """How far this owner has what others sent; None before the first commit of all times."""
+        return self._links.marks() if self._committer.committed_seq else None
 
     @property
     def lease(self) -> Lease:

@@ -67,8 +67,8 @@ class _Holder(NamedTuple):
 class Placement:
     """Keeps this host's share of the partitions: `look` whenever the members were heard of.
 
-    `moves` counts what it took and handed over. `trouble` says why the last move failed, "" when it did
-    not. `heard_at_s` is the loop's time of the last heartbeat that reached the store.
+    `moves` counts what it took and handed over. `trouble` says why the last move failed, "" when it
+    did not. `heard_at_s` is the loop's time of the last heartbeat that reached the store.
     """
 
     def __init__(
