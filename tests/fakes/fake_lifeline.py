@@ -1,6 +1,6 @@
 """A lifeline to a store in memory that is not the host's own: it works while the host is stuck."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from actorflow.actors.clock import Clock
 from actorflow.actors.errors import StoreUnavailableError
@@ -13,12 +13,19 @@ class FakeLifeline:
 
     Args:
         clock: of the store; None if it cannot be asked.
+        seq_of: where the commits of a partition stand, by which a store that lost some is noticed.
     """
 
     def __init__(
-        self, store: Ownership, membership: Membership, clock: Clock | None = None
+        self,
+        store: Ownership,
+        membership: Membership,
+        clock: Clock | None = None,
+        seq_of: Callable[[int], int] = lambda _: 0,
     ) -> None:
         self._store = store
+        self._seq_of = seq_of
+        self._seqs: dict[Lease, int] = {}
         self._membership = membership
         self._clock = clock
         self.cut = False
@@ -50,7 +57,11 @@ class FakeLifeline:
         """See `Lifeline`."""
         self._check()
         self.renewals += 1
-        return await self._store.renew(lease, ttl_ms=ttl_ms)
+        if not await self._store.renew(lease, ttl_ms=ttl_ms):
+            return False
+        seq, before = self._seq_of(lease.partition), self._seqs.get(lease, 0)
+        self._seqs[lease] = seq
+        return seq >= before
 
     async def release(self, lease: Lease) -> None:
         """See `Lifeline`."""

@@ -57,7 +57,7 @@ class ClusterHost(Host):
         self.transport = FakeTransport(world.post)
         self.membership = FakeMembership(world.post)
         self.clock = SimClock(world.loop, skew_s=skew_s)
-        line = FakeLifeline(self.gate, self.membership, world.store_clock)
+        line = FakeLifeline(self.gate, self.membership, world.store_clock, world.seq_of)
         self.engine = WorkflowEngine(
             self.gate,
             world.registry,
@@ -118,6 +118,7 @@ class ClusterWorld(World):
         super().__init__(loop, store, registry, seed=seed)
         self.partition_count = partition_count
         self.post = FakePost(seed, post)
+        self.seq_of = store.seq_of
         self.store_clock = SimClock(loop)
         self.concurrency = UNLIMITED
         self.skew_s: Callable[[], float] = lambda: 0.0

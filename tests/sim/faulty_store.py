@@ -112,6 +112,11 @@ class FaultyStore:
         if self._violation is not None:
             raise self._violation
 
+    def seq_of(self, partition: int) -> int:
+        """Where the commits of a partition stand. Needs a `MemoryStore` inside."""
+        assert isinstance(self._inner, MemoryStore)
+        return self._inner._partition(partition).standing.seq
+
     def roll_back(self, commits: int) -> None:
         """Lose the newest commits, as a store does after a fail-over that lost its tail.
 

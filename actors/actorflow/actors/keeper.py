@@ -150,7 +150,9 @@ class Keeper:
             return str(error) or type(error).__name__
         self._book.renewed(lease, now_s)
         if not renewed:
-            gone = FencedOutError(f"partition {lease.partition} has another owner; retry")
+            gone = FencedOutError(
+                f"partition {lease.partition} has another owner, or its store lost commits; retry"
+            )
             self._tell(self._ears.lease_lost, lease, gone)
         return ""
 

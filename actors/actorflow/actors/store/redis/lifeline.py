@@ -63,8 +63,7 @@ class RedisLifeline:
         await self._open_client().ask(self._members_slot, command)
 
     async def renew(self, lease: Lease, *, ttl_ms: int) -> bool:
-        """See `Ownership.renew`. False also when the store has lost commits of this very lease:
-        what the owner has in memory must be read again."""
+        """See `Lifeline.renew`."""
         keys = self._store.partitions[lease.partition]
         data = RENEW.call((keys.meta,), (lease.epoch, lease.token, ttl_ms))
         reply = await self._open_client().run(keys.slot, RENEW, data)
