@@ -37,7 +37,7 @@ def document() -> Json:
             "needs it.",
         },
         "security": [{"daprToken": []}, {"bearer": []}, {}],
-        "paths": {**_dapr_paths(), **_sidecar_paths(), **_own_paths()},
+        "paths": {**_dapr_paths(), **_sidecar_paths(), **_process_paths(), **_own_paths()},
         "components": {
             "schemas": SCHEMAS,
             "responses": RESPONSES,
@@ -202,7 +202,6 @@ def _sidecar_paths() -> Json:
         "schema": {"type": "string", "enum": ["true", "false"]},
     }
     text = _body({"type": "string", "maxLength": 256}, "text/plain")
-    metrics: Json = {"200": {"description": "Metrics.", "content": {"text/plain": {"schema": {}}}}}
     return {
         "/v1.0/healthz": {
             "get": {
@@ -238,6 +237,12 @@ def _sidecar_paths() -> Json:
                 "shutdown", "End the process", _no_content("It ends."), parameters=[force]
             )
         },
+    }
+
+
+def _process_paths() -> Json:
+    metrics: Json = {"200": {"description": "Metrics.", "content": {"text/plain": {"schema": {}}}}}
+    return {
         "/metrics": {"get": _operation("metrics", "Prometheus metrics", metrics)},
         f"{OWN}/health": {
             "get": _operation(
