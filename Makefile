@@ -1,7 +1,8 @@
 # One command each. Needs Python 3.11 or newer with its venv module, and nothing else.
 #   make run      serve the example on the embedded store      make test   run the tests
 #   make check    everything a change must pass                make bench  measure
-#   make soak     break a running cluster for some minutes; ARGS="--minutes 30" for longer
+#   make soak     break a running cluster for some minutes; ARGS="faults --minutes 30" for longer,
+#                 ARGS=--help for what else can be tried for long
 #   make sdk-table  run Dapr's SDKs and publish what was seen in docs/sdk-compatibility.md
 #   make lock     pin the dependencies again; ARGS=--upgrade takes the newest
 VENV ?= .venv
@@ -44,7 +45,7 @@ bench: $(VENV)/test.stamp
 	$(BIN)/python -m bench $(ARGS)
 
 soak: $(VENV)/test.stamp
-	$(BIN)/python -m tests.e2e.cluster.soak $(ARGS)
+	$(BIN)/python -m tests.e2e.cluster.soak $(or $(ARGS),faults)
 
 sdk-table: $(VENV)/test.stamp
 	ACTORFLOW_SDK_TABLE=write $(BIN)/python -m pytest tests/sdk/test_scenarios.py $(ARGS)

@@ -20,7 +20,7 @@ from actorflow.workflow.errors import InstanceNotFoundError
 from actorflow.workflow.events import Status
 from tests.sim.cluster import GENTLE_POST, ROUGH_POST, ClusterScene
 from tests.sim.faulty_store import NO_FAULTS, Faults
-from tests.sim.invariants import check_ownership, stored_instances
+from tests.sim.invariants import check_ownership, check_quiet, stored_instances
 from tests.sim.loop import SimLoop, simulate
 
 if TYPE_CHECKING:
@@ -188,6 +188,43 @@ def test_s10_hosts_come_and_go_every_two_seconds(over_seeds: OverSeeds) -> None:
         return simulate(seed, main)
 
     over_seeds(run, 10, must_see=["link_rewinds"])
+
+
+def test_s12_children_elsewhere_complete_across_continue_as_new(over_seeds: OverSeeds) -> None:
+    """Parent and child live in different partitions, and hosts die meanwhile."""
+    app = Registry()
+
+    @app.workflow
+    async def rounds(ctx: WorkflowContext, left: int) -> str:
+        if left:
+            await ctx.create_timer(0.2)
+            ctx.continue_as_new(left - 1)
+        return ctx.instance_id
+
+    @app.workflow
+    async def parent(ctx: WorkflowContext, children: int) -> int:
+        calls = [ctx.call_child_workflow(rounds, input=20) for _ in range(children)]
+        return len(set(await ctx.when_all(calls)))
+
+    def run(seed: int) -> Counter[str]:
+        async def main(loop: SimLoop) -> Counter[str]:
+            scene = ClusterScene(loop, seed, post=ROUGH_POST, check_each=5)
+            world = scene.world
+            world.registry = app
+            await scene.start(3)
+            await world.ask(lambda engine: engine.start("parent", instance_id="p", input="10"))
+            meddler = asyncio.ensure_future(crashes(world, scene.random))
+            ended = await world.ask(lambda e: e.wait_for_completion("p", timeout_s=600))
+            assert ended.output == "10"
+            await meddler
+            await scene.heal()
+            check_ownership(scene.store.audit)
+            check_quiet(scene.inner)
+            return scene.seen()
+
+        return simulate(seed, main)
+
+    over_seeds(run, 8, must_see=["crash", "letters lost"])
 
 
 class PartitionPast:

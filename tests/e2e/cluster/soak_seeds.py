@@ -13,24 +13,16 @@ import logging
 import random
 import time
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.e2e.cluster.say import say
+from tests.sim import loop
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
 
-MODULES = (
-    "test_ledger_faults",
-    "test_cluster_ledger",
-    "test_cluster_leases",
-    "test_cluster_steady",
-    "test_lifecycles",
-    "test_damage",
-    "test_users",
-)
 SEEDS_MAX = 2**40
 ROUND_S = 2.0
 """How long one simulation runs before the next has its turn."""
@@ -72,10 +64,11 @@ class Tally:
 
 def simulations() -> Iterator[Simulation]:
     """Yield each test over seeds, once for each of its parameters."""
-    for name in MODULES:
-        module = importlib.import_module(f"tests.sim.{name}")
+    for path in sorted(Path(loop.__file__).parent.glob("test_*.py")):
+        module = importlib.import_module(f"tests.sim.{path.stem}")
         for test_name, test in inspect.getmembers(module, inspect.isfunction):
-            if test_name.startswith("test_") and "over_seeds" in inspect.signature(test).parameters:
+            is_here = test_name.startswith("test_") and test.__module__ == module.__name__
+            if is_here and "over_seeds" in inspect.signature(test).parameters:
                 for arguments in _parameters(test):
                     yield Simulation(test_name, test, arguments)
 

@@ -14,18 +14,21 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(110)]
 
-STALL_S = 4.0
+STALL_S = 5.5
+"""Longer than a host waits for an answer."""
+
 NOTICED_S = 15.0
 
 
 @pytest.mark.asyncio
 async def test_replies_that_come_too_late_lose_and_double_nothing(tmp_path: Path) -> None:
     async with under_load(tmp_path, proxied=True) as stand:
-        for proxy in stand.site.proxies:
+        for number, proxy in enumerate(stand.site.proxies):
             await asyncio.sleep(0.5)
             proxy.down.clear()
             await asyncio.sleep(STALL_S)
-            proxy.cut()  # the answers never come
+            if number:
+                proxy.cut()  # the answers never come; without it they come to nobody
             proxy.down.set()
             await stand.recover()
 
