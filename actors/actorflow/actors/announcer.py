@@ -65,9 +65,9 @@ class Announcer:
 
     def opened(self, index: int) -> None:
         """A partition is at work here: tell everybody, at once here and soon elsewhere."""
-        news = self._news(index)
+        news = news_of(self._partitions[index])
         if news is None:
-            return  # nobody has ever sent it anything
+            return
         tell_senders(self._partitions, news)
         self._owned[index] = _Owned(news.epoch)
         if not self._gathering:
@@ -111,19 +111,23 @@ class Announcer:
                 self._tell(host, missing[start : start + TOLD_AT_ONCE], now_s)
 
     def _tell(self, host: str, indexes: Iterable[int], now_s: float) -> None:
-        found = [news for index in indexes if (news := self._news(index)) is not None]
+        found = [news for i in indexes if (news := news_of(self._partitions[i])) is not None]
         for news in found:
             self._owned[news.partition].told_at_s[host] = now_s
         self._post(host, NewOwners(self._host, tuple(found)))
 
-    def _news(self, index: int) -> NewOwner | None:
-        partition = self._partitions[index]
-        marks = partition.link_marks
-        return NewOwner(index, partition.lease.epoch, marks) if marks is not None else None
+
+def news_of(partition: Partition) -> NewOwner | None:
+    """Return what its senders should hear of a partition that is at work here; None when it never
+    held anything."""
+    marks = partition.link_marks
+    return NewOwner(partition.index, partition.lease.epoch, marks) if marks is not None else None
 
 
-def tell_senders(partitions: Iterable[Partition], news: NewOwner) -> None:
+def tell_senders(partitions: Iterable[Partition], news: NewOwner | None) -> None:
     """Let all partitions at work here send what the new owner of another one misses."""
+    if news is None:
+        return
     marks = {mark.source: mark for mark in news.marks}
     for sender in partitions:
         if sender.index != news.partition and sender.state is not PartitionState.CLOSED:

@@ -149,8 +149,10 @@ class ClusterHost:
         finally:
             self.exchange.close()
 
-    def owned(self, index: int) -> None:
-        """A partition has come: its lease is kept from now on, and its senders hear of it."""
+    def owned(self, index: int, cursor: str) -> None:
+        """A partition has come: its letters after `cursor` are read and its lease is kept from now
+        on, and its senders hear of it."""
+        self._cluster.transport.subscribe(index, cursor)
         self._note_leases()
         self._announcer.opened(index)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from actorflow.actors.actor import ActorType, ActorTypes, TurnActor, WorkerType
 from actorflow.actors.address import ActorId, checked_actor_id, partition_of
-from actorflow.actors.announcer import tell_senders
+from actorflow.actors.announcer import news_of, tell_senders
 from actorflow.actors.asking import ask
 from actorflow.actors.author import Actor, authored_type, type_name
 from actorflow.actors.clock import Clock, IdSource, StoreClock, SystemClock, SystemIds
@@ -23,7 +23,7 @@ from actorflow.actors.errors import (
     UnknownActorTypeError,
     UsageError,
 )
-from actorflow.actors.letters import HostLetter, LinkAck, LinkBatch, NewOwner
+from actorflow.actors.letters import HostLetter, LinkAck, LinkBatch
 from actorflow.actors.limits import Limits, limits_for
 from actorflow.actors.message import Message
 from actorflow.actors.owner import Owner
@@ -92,8 +92,7 @@ class ActorSystem:
         self._watched: dict[ActorId, list[Watch]] = {}
         self._listeners: dict[str, Callable[[str, bytes], None]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopping = False
-        self._stopped = False
+        self._stopping = self._stopped = False
         self.counters = Counters()
 
     # ---- life ----------------------------------------------------------------------------------
@@ -430,13 +429,10 @@ class ActorSystem:
 
     def partition_owned(self, partition: int, cursor: str) -> None:
         """See `environment.Host.partition_owned`."""
-        if self._cluster_parts is not None:
-            self._cluster_parts.transport.subscribe(partition, cursor)
         if self._cluster is not None:
-            self._cluster.owned(partition)
-        elif (marks := self._partitions[partition].link_marks) is not None:
-            epoch = self._partitions[partition].lease.epoch
-            tell_senders(self._partitions, NewOwner(partition, epoch, marks))
+            self._cluster.owned(partition, cursor)
+        else:
+            tell_senders(self._partitions, news_of(self._partitions[partition]))
 
     def partition_left(self, partition: int) -> None:
         """See `environment.Host.partition_left`."""
