@@ -15,8 +15,7 @@ from actorflow.actors.ports import (
 )
 from actorflow.actors.store.memory import MemoryStore
 from actorflow.actors.store.redis import RedisStore
-from actorflow.actors.store.redis.client import Client, RedisClient
-from actorflow.actors.store.redis.routes import routes_to
+from actorflow.actors.store.redis.client import Client, open_client
 from actorflow.actors.store.redis.url import parse_url
 from tests.conformance.store_kit import (
     AUDIT,
@@ -34,8 +33,7 @@ from tests.servers import Server, cluster
 
 
 async def opened(url: str, clock: SteppedClock, partition_count: int = 1) -> RedisStore:
-    location = parse_url(url)
-    client = RedisClient(routes_to(location), location.account, timeout_s=5)
+    client = open_client(parse_url(url), timeout_s=5)
     store = RedisStore(
         url, partition_count=partition_count, clock=clock, client=ClockClient(client, clock)
     )
@@ -49,7 +47,7 @@ class TestFakeRedis(OwnershipKit, WriteKit, ReadKit):
 
     @pytest_asyncio.fixture
     async def store(self, clock: SteppedClock) -> AsyncIterator[PartitionStore]:
-        client = ClockClient(fakeredis_client(), clock)
+        client = fakeredis_client(clock)
         store = RedisStore("redis://fake", partition_count=1, clock=clock, client=client)
         await store.open()
         yield store
@@ -133,7 +131,7 @@ class TestLinks:
         clock = SteppedClock()
         if request.param == "lua":
             return LuaRedis(clock).client()
-        return ClockClient(fakeredis_client(), clock)
+        return fakeredis_client(clock)
 
     async def test_links_are_kept_and_trimmed_as_in_memory(self, client: Client) -> None:
         redis = RedisStore("redis://x", partition_count=4, client=client)

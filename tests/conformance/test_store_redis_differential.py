@@ -10,8 +10,7 @@ from hypothesis.stateful import invariant
 
 from actorflow.actors.clock import Clock
 from actorflow.actors.store.redis import RedisStore
-from actorflow.actors.store.redis.client import Client, RedisClient
-from actorflow.actors.store.redis.routes import routes_to
+from actorflow.actors.store.redis.client import Client, open_client
 from actorflow.actors.store.redis.url import parse_url
 from tests.conformance.store_kit import picture_of
 from tests.conformance.test_store_differential import ACTORS, Stores
@@ -57,8 +56,7 @@ class RedisStores(Stores):
 
 
 def timed_client(server: Server, clock: Clock) -> Client:
-    location = parse_url(server.url)
-    return ClockClient(RedisClient(routes_to(location), location.account, timeout_s=5), clock)
+    return ClockClient(open_client(parse_url(server.url), timeout_s=5), clock)
 
 
 @pytest.fixture(scope="module", autouse=True)

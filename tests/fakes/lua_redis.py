@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import lupa.lua51  # type: ignore[import-untyped]  # has no types
+from redis.exceptions import ResponseError
 
 from actorflow.actors.clock import Clock
-from actorflow.actors.store.redis.errors import ErrorReply
 from actorflow.actors.store.redis.script import Script
 from tests.fakes.redis_clients import LocalClient
 
@@ -44,7 +44,7 @@ class LuaRedis:
             try:
                 return self._do(command)
             except WrongTypeError as error:
-                return ErrorReply(str(error))
+                return ResponseError(str(error))
         count = int(command[2])
         keys, args = command[3 : 3 + count], command[3 + count :]
         self._declared = set(keys)

@@ -17,10 +17,11 @@ from actorflow.actors.address import ActorId
 from actorflow.actors.errors import CorruptError
 from actorflow.actors.ports import ActorWrite, Commit, CommitResult, MessageRow, Summary
 from actorflow.actors.store.redis import RedisStore, script
-from actorflow.actors.store.redis.encoding import pack_commit
+from actorflow.actors.store.redis.encoding import PackedCommit, pack_commit
 from actorflow.actors.store.redis.script import Argument, Script
 from tests.conformance.malformed import MALFORMED
 from tests.conformance.store_kit import AUDIT, ORDER, Owner, summary, wake
+from tests.fakes.redis_clients import bytes_of
 from tests.redis.layout import check_keys
 from tests.servers import Server
 
@@ -167,9 +168,9 @@ class TestChecks:
         owner = await prepared(store)
         keys = store.partitions[0]
         before = snapshot(any_server)
-        data = pack_commit(good_commit(owner), keys).data
+        commit = good_commit(owner)
         with any_server.client() as client:
-            command = _unpacked(data)
+            command = _unpacked(pack_commit(commit, keys))
             for index in range(14, len(command)):
                 for count in (b"1", b"7", b""):
                     spoiled = [*command[:index], *([count] if count else []), *command[index + 1 :]]
@@ -188,7 +189,7 @@ class TestChecks:
                         await store.open()
                         owner = await prepared(store)
                         before = snapshot(any_server)
-                        command = _unpacked(pack_commit(good_commit(owner), keys).data)
+                        command = _unpacked(pack_commit(good_commit(owner), keys))
                     else:
                         assert snapshot(any_server) == before, index
 
@@ -243,9 +244,8 @@ def snapshot(server: Server) -> dict[bytes, bytes]:
         return {key: client.dump(key) for key in client.keys("*")}
 
 
-def _unpacked(data: bytes) -> list[bytes]:
-    parts = data.split(b"\r\n")
-    return parts[2::2]
+def _unpacked(packed: PackedCommit) -> list[bytes]:
+    return [bytes_of(argument) for argument in packed.command]
 
 
 def full_commit(owner: Owner, round_number: int) -> Commit:
@@ -279,7 +279,11 @@ async def test_r12_script_is_short_at_the_caps(
     times_us = []
     for round_number in range(100):
         commit = full_commit(owner, round_number)
-        assert 200 * 1024 < len(pack_commit(commit, store.partitions[0]).data) < 320 * 1024
+        assert (
+            200 * 1024
+            < len(b"".join(_unpacked(pack_commit(commit, store.partitions[0]))))
+            < 320 * 1024
+        )
         any_server.do("CONFIG", "RESETSTAT")
         await owner.send(commit)
         with any_server.client() as client:

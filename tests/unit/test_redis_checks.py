@@ -3,10 +3,19 @@
 from typing import Any
 
 import pytest
+from redis._parsers import BaseParser
+from redis.exceptions import (
+    ClusterError,
+    RedisClusterException,
+    RedisError,
+)
+from redis.exceptions import (
+    ConnectionError as RedisConnectionError,
+)
 
 from actorflow.actors.errors import CorruptError, StoreUnavailableError
 from actorflow.actors.store.redis.checks import Durability, Server, check_server, parse_info
-from actorflow.actors.store.redis.errors import ErrorReply, StoreRefusedError, refusal
+from actorflow.actors.store.redis.errors import StoreRefusedError, failure, refusal
 
 REDIS = {"redis_version": "8.2.2", "maxmemory_policy": "noeviction", "aof_enabled": "1"}
 VALKEY = {**REDIS, "redis_version": "7.2.4", "valkey_version": "9.1.2"}
@@ -21,6 +30,12 @@ def check(
 ) -> list[str]:
     server = Server("Redis at h:1", info, settings or {}, offset_ms)
     return check_server(server, durability, replicas=1, clock_limit_ms=2_000)
+
+
+def answered(text: str) -> RedisError:
+    """Return what redis-py makes of a server's error."""
+    error: RedisError = BaseParser.parse_error(text)  # type: ignore[no-untyped-call]  # redis-py's own
+    return error
 
 
 @pytest.mark.parametrize("info", [REDIS, VALKEY])
@@ -123,7 +138,7 @@ def test_info_is_read() -> None:
     ],
 )
 def test_refusals_say_that_nothing_was_written(text: str, why: str) -> None:
-    error = refusal(ErrorReply(text), "Redis at h:1")
+    error = refusal(answered(text), "Redis at h:1")
     assert isinstance(error, StoreUnavailableError)
     assert error.written is False
     assert why in str(error)
@@ -137,6 +152,26 @@ def test_refusals_say_that_nothing_was_written(text: str, why: str) -> None:
     ],
 )
 def test_failure_in_the_middle_of_a_script_is_no_refusal(text: str) -> None:
-    error: Any = refusal(ErrorReply(text), "Redis at h:1")
+    error: Any = refusal(answered(text), "Redis at h:1")
     assert isinstance(error, CorruptError)
     assert "stop its owner" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "sent", "single", "written"),
+    [
+        (RedisConnectionError("Connection closed by server."), True, True, None),
+        (RedisConnectionError("Error 111 connecting to h:1."), False, True, False),
+        (TimeoutError(), True, True, None),
+        (answered("LOADING Redis is loading"), True, True, False),
+        (answered("LOADING Redis is loading"), True, False, None),
+        (answered("NOAUTH Authentication required."), True, False, False),
+        (ClusterError("TTL exhausted."), True, True, False),
+        (RedisClusterException("no node"), True, True, False),
+    ],
+)
+def test_failures_say_whether_anything_may_be_written(
+    error: Exception, written: bool | None, *, sent: bool, single: bool
+) -> None:
+    found: Any = failure(error, "Redis at h:1", sent=sent, single=single)
+    assert found.written is written

@@ -9,6 +9,7 @@ from actorflow.actors.address import ActorId
 from actorflow.actors.errors import CorruptError
 from actorflow.actors.ports import ActorWrite, Query, Summary
 from actorflow.actors.store.redis import RedisStore, script
+from actorflow.actors.store.redis.client import Lane
 from actorflow.actors.store.redis.reads import LOG_PIECE
 from tests.conformance.store_kit import ORDER, Owner, SteppedClock, wake
 from tests.conformance.store_kit_reads import all_pages
@@ -140,11 +141,13 @@ async def test_log_that_changes_while_it_is_read_is_read_again(
 
         done = False
 
-        async def run(self, slot: int, one: script.Script, data: bytes, *, lane: int = 0) -> object:
+        async def run(
+            self, slot: int, one: script.Script, command: script.Command, *, lane: Lane = "reads"
+        ) -> object:
             if one is script.TAIL and not self.done:
                 self.done = True
                 await other.commit(change)
-            return await super().run(slot, one, data, lane=lane)
+            return await super().run(slot, one, command, lane=lane)
 
     monkeypatch.setattr(store, "_client", Interrupted(server.execute))
     (record,) = await store.load(0, [ORDER], with_log=True)

@@ -1,13 +1,13 @@
 """Where a store URL leads, and that no error or repr repeats a secret."""
 
-import ssl
+from pathlib import Path
 
 import pytest
+import trustme
 
 from actorflow.actors.errors import UsageError
 from actorflow.actors.store.redis import RedisStore
-from actorflow.actors.store.redis.url import parse_url, redacted
-from actorflow.actors.store.redis.wire import Account, Address
+from actorflow.actors.store.redis.url import Account, Address, parse_url, redacted
 
 CANARY = "c4nary"
 
@@ -53,10 +53,17 @@ def test_sentinel() -> None:
 
 @pytest.mark.parametrize("scheme", ["rediss", "rediss+cluster", "rediss+sentinel"])
 def test_tls_verifies(scheme: str) -> None:
-    tls = parse_url(f"{scheme}://h/main" if "sentinel" in scheme else f"{scheme}://h").account.tls
-    assert tls is not None
-    assert tls.verify_mode is ssl.CERT_REQUIRED
-    assert tls.check_hostname
+    path = "/main" if "sentinel" in scheme else ""
+    account = parse_url(f"{scheme}://h{path}").account
+    assert account.tls
+    assert account.authority == ""
+
+
+def test_authority_is_read_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(file)
+    location = parse_url(f"rediss+sentinel://h/main?ca={file}")
+    assert location.account.authority == location.sentinel_account.authority == str(file)
 
 
 @pytest.mark.parametrize(
@@ -94,9 +101,9 @@ def test_nothing_repeats_a_secret() -> None:
 @pytest.mark.parametrize(
     ("address", "text"),
     [
-        (Address("h", 1), "Redis at h:1"),
-        (Address("::1", 1), "Redis at [::1]:1"),
-        (Address("/run/a", 0), "Redis at /run/a"),
+        (Address("h", 1), "h:1"),
+        (Address("::1", 1), "[::1]:1"),
+        (Address("/run/a", 0), "/run/a"),
     ],
 )
 def test_addresses_read_well(address: Address, text: str) -> None:

@@ -1,47 +1,70 @@
-"""Runs scripts and commands where their slot lives, and mends what says "not done": nothing else.
+"""Runs scripts and commands through redis-py, on one server or in a cluster.
 
-An answer that nobody can read as "not done" is never followed by a second sending from here.
+A call whose answer did not come is not sent again from here; a script that a server does not know
+is loaded, and then sent again.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+from redis.asyncio import RedisCluster
+from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
 from actorflow.actors.errors import StoreUnavailableError
-from actorflow.actors.store.redis.errors import ErrorReply, refusal, unanswered
-from actorflow.actors.store.redis.script import pack
-from actorflow.actors.store.redis.wire import Address, Wire
+from actorflow.actors.store.redis.connections import connect
+from actorflow.actors.store.redis.errors import failure, refusal, unanswered
+from actorflow.actors.store.redis.pipeline import PipelineLane
 
 if TYPE_CHECKING:
-    from actorflow.actors.store.redis.routes import Routes
-    from actorflow.actors.store.redis.script import Script
-    from actorflow.actors.store.redis.wire import Account, Reply
+    from collections.abc import Sequence
 
-HOPS_MAX = 6
-"""How often one call follows the cluster or loads its script before it gives up."""
+    from redis.asyncio import Redis
+    from redis.asyncio.cluster import ClusterNode
 
-READS = -1
-"""The lane of reads: their long answers do not make commits wait."""
+    from actorflow.actors.store.redis.connections import Network
+    from actorflow.actors.store.redis.script import Command, Script
+    from actorflow.actors.store.redis.url import Location
 
-_ASKING = pack(("ASKING",))
+Reply: TypeAlias = Any
+"""bytes, int, None, or a list of such; within this module also an exception."""
+
+Lane: TypeAlias = Literal["commits", "reads"]
+"""Calls of different lanes do not wait for each other: reads may have long answers."""
+
+CALLS_MAX = 128
+"""Calls that are under way at once in a Redis Cluster, each on a connection of its own."""
 
 
 class Client(Protocol):
-    """What the store asks of the network. `RedisClient` is one; tests have servers in memory."""
+    """What the store asks of the network. Tests have servers in memory.
 
-    async def run(self, slot: int, script: Script, data: bytes, *, lane: int = READS) -> Reply:
-        """Run one packed script call and return its answer, which is no error."""
+    Errors of every call: `StoreUnavailableError`, and `CorruptError` for a script that failed after
+    its checks. Concurrency: one event loop. A caller that is cancelled does not hear how its call
+    ends; no other caller is touched.
+    """
+
+    async def run(
+        self, slot: int, script: Script, command: Command, *, lane: Lane = "reads"
+    ) -> Reply:
+        """Run the call of a script and return its answer, which is no error."""
         ...
 
     async def run_replicated(
-        self, slot: int, script: Script, data: bytes, *, lane: int, replicas: int, wait_ms: int
+        self, slot: int, script: Script, command: Command, *, replicas: int, wait_ms: int
     ) -> Reply:
-        """Run a script and return its answer once so many replicas have it."""
+        """Run a script and return its answer once so many replicas have it.
+
+        Raises:
+            StoreUnavailableError: also when too few replicas answered in time; `written` is None,
+                since a fail-over may now lose it.
+        """
         ...
 
-    async def ask(self, slot: int, *commands: bytes) -> list[Reply]:
-        """Run packed commands without a script and return their answers, none of them an error."""
+    async def ask(self, slot: int, *commands: Command) -> list[Reply]:
+        """Run commands without a script and return their answers, none of them an error."""
         ...
 
     async def close(self) -> None:
@@ -50,48 +73,41 @@ class Client(Protocol):
 
 
 class RedisClient:
-    """`Client` over TCP. One connection for each server and lane, made when it is needed.
+    """`Client` over redis-py: what one server and a cluster share."""
 
-    Errors of every call: `StoreUnavailableError`, and `CorruptError` for a script that failed after
-    its checks.
-    """
+    def __init__(self, redis: Network, place: str) -> None:
+        self._redis = redis
+        self._place = f"Redis at {place}"
 
-    def __init__(self, routes: Routes, account: Account, *, timeout_s: float) -> None:
-        self._routes = routes
-        self._account = account
-        self._timeout_s = timeout_s
-        self._wires: dict[tuple[Address, int], Wire] = {}
+    async def primaries(self) -> list[str]:
+        """Return the addresses of all servers that hold data. Raises StoreUnavailableError."""
+        raise NotImplementedError
 
-    @property
-    def routes(self) -> Routes:
-        """How this client finds servers."""
-        return self._routes
+    async def ask_at(self, place: str, *commands: Command) -> list[Reply]:
+        """Run commands at one of `primaries`; errors stand among the answers."""
+        raise NotImplementedError
 
-    def another(self, *, extra_s: float = 0.0) -> RedisClient:
-        """Return a client of the same servers with connections of its own, for calls that block.
-
-        Args:
-            extra_s: how much longer than this client's its calls may be silent.
-        """
-        return RedisClient(self._routes, self._account, timeout_s=self._timeout_s + extra_s)
-
-    async def run(self, slot: int, script: Script, data: bytes, *, lane: int = READS) -> Reply:
+    async def run(
+        self, slot: int, script: Script, command: Command, *, lane: Lane = "reads"
+    ) -> Reply:
         """See `Client`."""
-        return (await self._run(slot, script, data, 1, lane, self._timeout_s))[0]
+        (reply,) = await self._send(slot, (command,), lane)
+        if isinstance(reply, NoScriptError):
+            await self._load(script)
+            (reply,) = await self._send(slot, (command,), lane)
+        return self._checked(reply)
 
     async def run_replicated(
-        self, slot: int, script: Script, data: bytes, *, lane: int, replicas: int, wait_ms: int
+        self, slot: int, script: Script, command: Command, *, replicas: int, wait_ms: int
     ) -> Reply:
-        """See `Client`.
-
-        Raises:
-            StoreUnavailableError: also when too few replicas answered in time; `written` is None,
-                since a fail-over may now lose it.
-        """
-        request = data + pack(("WAIT", replicas, wait_ms))
-        timeout_s = self._timeout_s + wait_ms / 1e3
-        reply, reached = await self._run(slot, script, request, 2, lane, timeout_s)
-        if isinstance(reached, ErrorReply):
+        """See `Client`."""
+        commands = (command, ("WAIT", replicas, wait_ms))
+        reply, reached = await self._send_alone(slot, commands)
+        if isinstance(reply, NoScriptError):
+            await self._load(script)
+            reply, reached = await self._send_alone(slot, commands)
+        self._checked(reply)
+        if isinstance(reached, Exception):
             # The script did run: a primary that is demoted frees who waits for its replicas.
             raise unanswered("WAIT", str(reached))
         if reached < replicas:
@@ -100,93 +116,181 @@ class RedisClient:
             )
         return reply
 
-    async def ask(self, slot: int, *commands: bytes) -> list[Reply]:
+    async def ask(self, slot: int, *commands: Command) -> list[Reply]:
         """See `Client`."""
-        for _ in range(HOPS_MAX):
-            wire = await self._wire_of(slot, READS)
-            replies = await self._call(wire, b"".join(commands), len(commands), self._timeout_s)
-            error = next((reply for reply in replies if isinstance(reply, ErrorReply)), None)
-            if error is None:
-                return replies
-            if error.word == "ASK":
-                wire = self.wire(_address_in(error), READS)
-                asked = b"".join(_ASKING + command for command in commands)
-                replies = (await self._call(wire, asked, 2 * len(commands), self._timeout_s))[1::2]
-                error = next((reply for reply in replies if isinstance(reply, ErrorReply)), None)
-                if error is None:
-                    return replies
-            if not self._mend(slot, error):
-                break
-        assert error is not None
-        raise refusal(error, wire.address)
+        return [self._checked(reply) for reply in await self._send(slot, commands, "reads")]
 
-    async def ask_at(self, address: Address, *commands: bytes) -> list[Reply]:
-        """Run packed commands at one server; errors stand among the answers."""
-        return await self.wire(address, READS).call(b"".join(commands), len(commands))
+    async def block(self, slot: int, command: Command) -> Reply:
+        """Run a command that may wait long for its answer, on a connection of its own.
 
-    async def close(self, *, finish: bool = True) -> None:
-        """See `Client`. Without `finish`, requests that wait for an answer are dropped: for reads
-        that block."""
-        wires, self._wires = self._wires, {}
-        await asyncio.gather(*(wire.close(finish=finish) for wire in wires.values()))
+        A caller that is cancelled costs that connection, and nothing else.
+        """
+        raise NotImplementedError
 
-    def wire(self, address: Address, lane: int) -> Wire:
-        """Return the connection to a server in a lane."""
-        wire = self._wires.get((address, lane))
-        if wire is None:
-            wire = Wire(address, self._account, timeout_s=self._timeout_s)
-            self._wires[address, lane] = wire
-        return wire
+    async def close(self) -> None:
+        """See `Client`."""
+        await self._redis.aclose()
 
-    async def _wire_of(self, slot: int, lane: int) -> Wire:
-        return self.wire(await self._routes.address_of(slot), lane)
+    async def _send(self, slot: int, commands: Sequence[Command], lane: Lane) -> list[Reply]:
+        """Send the commands in order and return their answers, errors among them."""
+        raise NotImplementedError
 
-    async def _run(
-        self, slot: int, script: Script, data: bytes, count: int, lane: int, timeout_s: float
-    ) -> list[Reply]:
-        asking = False
-        wire = await self._wire_of(slot, lane)
-        for _ in range(HOPS_MAX):
-            if asking:
-                replies = (await self._call(wire, _ASKING + data, count + 1, timeout_s))[1:]
-            else:
-                replies = await self._call(wire, data, count, timeout_s)
-            error = replies[0]
-            if not isinstance(error, ErrorReply):
-                return replies
-            if error.word == "NOSCRIPT":
-                (loaded,) = await self._call(wire, script.loading(), 1, timeout_s)
-                if isinstance(loaded, ErrorReply):
-                    raise refusal(loaded, wire.address)
-                continue
-            asking = error.word == "ASK"
-            if asking:
-                wire = self.wire(_address_in(error), lane)
-            elif self._mend(slot, error):
-                wire = await self._wire_of(slot, lane)
-            else:
-                break
-        assert isinstance(error, ErrorReply)
-        raise refusal(error, wire.address)
+    async def _send_alone(self, slot: int, commands: Sequence[Command]) -> list[Reply]:
+        """As `_send`, over one connection that nobody else uses meanwhile."""
+        raise NotImplementedError
 
-    def _mend(self, slot: int, error: ErrorReply) -> bool:
-        """Learn from a refusal; True when asking again at once makes sense."""
-        if error.word == "MOVED":
-            self._routes.moved(slot, _address_in(error))
-            return True
-        if error.word in ("READONLY", "CLUSTERDOWN", "MASTERDOWN"):
-            self._routes.doubt()
-        return False
+    async def _load(self, script: Script) -> None:
+        """Make the script known to every primary."""
+        raise NotImplementedError
 
-    async def _call(self, wire: Wire, data: bytes, count: int, timeout_s: float) -> list[Reply]:
+    def _checked(self, reply: Reply) -> Reply:
+        if isinstance(reply, ResponseError):
+            raise refusal(reply, self._place)
+        if isinstance(reply, Exception):
+            raise failure(reply, self._place) from reply
+        return reply
+
+
+class ServerClient(RedisClient):
+    """One server, or the primary that Sentinel names.
+
+    Args:
+        timeout_s: silence after which a connection is dropped. redis-py's own time-outs cost as
+            much as a small call, so `redis` has none.
+    """
+
+    def __init__(self, redis: Redis, place: str, *, timeout_s: float) -> None:
+        super().__init__(redis, place)
+        self._server = redis
+        self._address = place
+        self._timeout_s = timeout_s
+        pool, doubt = redis.connection_pool, self._doubt
+        self._lanes: dict[Lane, PipelineLane] = {
+            "commits": PipelineLane(pool, self._place, timeout_s=timeout_s, doubt=doubt),
+            "reads": PipelineLane(pool, self._place, timeout_s=timeout_s, doubt=doubt),
+        }
+
+    async def primaries(self) -> list[str]:
+        """See `RedisClient`."""
+        return [self._address]
+
+    async def ask_at(self, place: str, *commands: Command) -> list[Reply]:
+        """See `RedisClient`."""
+        return await self._lanes["reads"].send(commands)
+
+    async def close(self) -> None:
+        """See `Client`."""
+        for lane in self._lanes.values():
+            await lane.finish()
+        await super().close()
+        pool = self._server.connection_pool
+        if isinstance(pool, SentinelConnectionPool):
+            for sentinel in pool.sentinel_manager.sentinels:
+                await sentinel.aclose()
+
+    async def block(self, slot: int, command: Command) -> Reply:
+        """See `RedisClient`."""
         try:
-            return await wire.call(data, count, timeout_s=timeout_s)
-        except StoreUnavailableError:
-            self._routes.doubt()
-            raise
+            async with asyncio.timeout(self._timeout_s):
+                return await self._server.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py's own
+        except (RedisError, OSError) as error:
+            raise failure(error, self._place) from error
+
+    async def _send(self, slot: int, commands: Sequence[Command], lane: Lane) -> list[Reply]:
+        return await self._lanes[lane].send(commands)
+
+    async def _send_alone(self, slot: int, commands: Sequence[Command]) -> list[Reply]:
+        return await self._lanes["commits"].send(commands, alone=True)
+
+    def _doubt(self) -> None:
+        for lane in self._lanes.values():
+            lane.reconnect()
+
+    async def _load(self, script: Script) -> None:
+        (loaded,) = await self._lanes["reads"].send([("SCRIPT", "LOAD", script.text)])
+        self._checked(loaded)
 
 
-def _address_in(error: ErrorReply) -> Address:
-    """Read `MOVED 866 127.0.0.1:7001` or `ASK ...`."""
-    host, _, port = str(error).split(" ")[2].rpartition(":")
-    return Address(host.strip("[]"), int(port))
+class ClusterClient(RedisClient):
+    """A Redis Cluster. redis-py follows slots that move, and learns the map anew when a node was
+    lost."""
+
+    def __init__(self, redis: RedisCluster, place: str) -> None:
+        super().__init__(redis, place)
+        self._cluster = redis
+        self._free = asyncio.Semaphore(CALLS_MAX)
+
+    async def primaries(self) -> list[str]:
+        """See `RedisClient`."""
+        await self._learn()
+        return [node.name for node in self._cluster.get_primaries()]
+
+    async def ask_at(self, place: str, *commands: Command) -> list[Reply]:
+        """See `RedisClient`."""
+        node = self._cluster.get_node(node_name=place)
+        assert node is not None
+        return [await self._call(node, command) for command in commands]
+
+    async def close(self) -> None:
+        """See `Client`."""
+        await super().close()
+        # redis-py closes nothing while it is about to learn the map anew.
+        await self._cluster.nodes_manager.aclose()
+        await self._cluster.nodes_manager.aclose("startup_nodes")
+
+    async def block(self, slot: int, command: Command) -> Reply:
+        """See `RedisClient`."""
+        return self._checked(await self._call(await self._node_of(slot), command))
+
+    async def _send(self, slot: int, commands: Sequence[Command], lane: Lane) -> list[Reply]:
+        async with self._free:
+            node = await self._node_of(slot)
+            return [await self._call(node, command) for command in commands]
+
+    async def _send_alone(self, slot: int, commands: Sequence[Command]) -> list[Reply]:
+        node = await self._node_of(slot)
+        pipeline = self._cluster.pipeline()
+        for command in commands:
+            pipeline.execute_command(*command, target_nodes=node)
+        try:
+            # A script that is sent elsewhere leaves its WAIT behind, which then waits for nothing.
+            return await pipeline.execute(raise_on_error=False, allow_redirections=False)
+        except (RedisError, RedisClusterException) as error:
+            raise failure(error, self._place, single=False) from error
+
+    async def _load(self, script: Script) -> None:
+        try:
+            await self._cluster.script_load(script.text)
+        except (RedisError, RedisClusterException) as error:
+            raise failure(error, self._place) from error
+
+    async def _call(self, node: ClusterNode, command: Command) -> Reply:
+        try:
+            return await self._cluster.execute_command(*command, target_nodes=node)
+        except ResponseError as error:
+            return error
+        except (RedisError, RedisClusterException) as error:
+            raise failure(error, self._place) from error
+
+    async def _node_of(self, slot: int) -> ClusterNode:
+        await self._learn()
+        try:
+            return self._cluster.nodes_manager.get_node_from_slot(slot)
+        except RedisClusterException as error:
+            raise failure(error, self._place) from error
+
+    async def _learn(self) -> None:
+        """Learn the map of slots, unless it is known and no node was lost since."""
+        try:
+            await self._cluster.initialize()
+        except (RedisError, RedisClusterException, OSError) as error:
+            raise failure(error, self._place) from error
+
+
+def open_client(location: Location, *, timeout_s: float, in_cluster: bool = False) -> RedisClient:
+    """Return a client that connects when it is used. Arguments as of `connect`."""
+    redis = connect(location, timeout_s=timeout_s, in_cluster=in_cluster)
+    place = ", ".join(map(str, location.addresses))
+    if isinstance(redis, RedisCluster):
+        return ClusterClient(redis, place)
+    return ServerClient(redis, place, timeout_s=timeout_s)

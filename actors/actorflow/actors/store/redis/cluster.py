@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from actorflow.actors.errors import CorruptError, UsageError
 from actorflow.actors.store.redis.errors import StoreLostError
 from actorflow.actors.store.redis.keys import PARTITIONS_MAX, PartitionKeys, root_key, slot_of
-from actorflow.actors.store.redis.script import CREATE, FOUND, pack
+from actorflow.actors.store.redis.script import CREATE, FOUND
 
 if TYPE_CHECKING:
     from actorflow.actors.store.redis.client import Client
@@ -115,13 +115,13 @@ async def _create(
                 f"the store lost the root of cluster {found.decode()}, whose partitions are still "
                 "there; restore a backup, or delete its keys to begin anew"
             )
-    await client.ask(slot, pack(("HSET", root, "state", "ready")))
+    await client.ask(slot, ("HSET", root, "state", "ready"))
 
 
 async def _check_metas(
     client: Client, cluster_id: str, partitions: tuple[PartitionKeys, ...]
 ) -> None:
     for keys in partitions:
-        (found,) = await client.ask(keys.slot, pack(("HGET", keys.meta, "cluster")))
+        (found,) = await client.ask(keys.slot, ("HGET", keys.meta, "cluster"))
         if found != cluster_id.encode():
             raise lost((found or b"").decode())

@@ -17,7 +17,7 @@ from actorflow.actors.store.redis.script import COMMIT, COMMIT_WHEN_FULL
 if TYPE_CHECKING:
     from actorflow.actors.ports import ActorWrite, Commit
     from actorflow.actors.store.redis.keys import PartitionKeys
-    from actorflow.actors.store.redis.script import Argument, Script
+    from actorflow.actors.store.redis.script import Argument, Command, Script
 
 INT_MAX = 2**63 - 1
 """Largest integer in a row."""
@@ -39,17 +39,19 @@ _PLACE_BYTES = 4 + 16 + 16
 
 
 class PackedCommit:
-    """A commit ready to be sent: the same bytes every time."""
+    """A commit ready to be sent: the same command every time."""
 
-    __slots__ = ("commit", "data", "fault", "script")
+    __slots__ = ("command", "commit", "fault", "is_doubtful", "script")
 
-    def __init__(self, commit: Commit, script: Script, data: bytes, fault: str) -> None:
+    def __init__(self, commit: Commit, script: Script, command: Command, fault: str) -> None:
         self.commit = commit
         self.script = script
-        self.data = data
+        self.command = command
         self.fault = fault
         """What is wrong with it, or ""; it is sent all the same, since an owner that was fenced out
         must hear that first."""
+        self.is_doubtful = False
+        """Whether nobody knows if a server has carried it out."""
 
 
 def pack_commit(commit: Commit, keys: PartitionKeys) -> PackedCommit:
@@ -59,14 +61,14 @@ def pack_commit(commit: Commit, keys: PartitionKeys) -> PackedCommit:
         creates = [write.number for write in commit.actors if write.create]
         script = COMMIT if creates else COMMIT_WHEN_FULL
         try:
-            names, args = _arguments(commit, keys, creates)
-            return PackedCommit(commit, script, script.call(names, args), "")
+            command = script.call(*_arguments(commit, keys, creates))
+            _check_texts(command)
+            return PackedCommit(commit, script, command, "")
         except (UnicodeEncodeError, OverflowError) as error:
             fault = f"{type(error).__name__}: {error}"
     lease = commit.lease
     head = (lease.epoch, lease.token, commit.prev_seq, 0, _sendable(commit.commit_id), "1")
-    data = COMMIT_WHEN_FULL.call(keys.shared, head)
-    return PackedCommit(commit, COMMIT_WHEN_FULL, data, fault)
+    return PackedCommit(commit, COMMIT_WHEN_FULL, COMMIT_WHEN_FULL.call(keys.shared, head), fault)
 
 
 def reminder_member(number: int, name: str) -> str:
@@ -81,7 +83,11 @@ def decode_entry(member: bytes) -> LinkEntry:
 
 
 def encode_summary(summary: Summary) -> bytes:
-    """Return a summary without its phase, which is kept beside it. Raises as `Script.call`."""
+    """Return a summary without its phase, which is kept beside it.
+
+    Raises:
+        UnicodeEncodeError, OverflowError: no server can take it.
+    """
     label = summary.label.encode()
     return b"%d %d %d %b%b" % (
         _checked(summary.created_ms),
@@ -227,6 +233,11 @@ def _checked(value: int) -> int:
     if not -INT_MAX - 1 <= value <= INT_MAX:
         raise OverflowError(f"{value} does not fit in 64 bits")
     return value
+
+
+def _check_texts(command: Command) -> None:
+    """Raise UnicodeEncodeError for a text that no server can take."""
+    "".join([part for part in command if type(part) is str]).encode()
 
 
 def _sendable(text: str) -> bytes:

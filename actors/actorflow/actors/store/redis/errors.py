@@ -4,6 +4,15 @@ from __future__ import annotations
 
 import re
 
+from redis.exceptions import (
+    ClusterError,
+    InvalidResponse,
+    MaxConnectionsError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
+
 from actorflow.actors.errors import CorruptError, StoreUnavailableError, UsageError
 
 TEXT_MAX = 200
@@ -11,6 +20,10 @@ TEXT_MAX = 200
 
 _IN_SCRIPT = re.compile(r"script: (?:on |[0-9a-f]{40})|@user_script")
 """What the server adds when a call within a script failed, so after the script had started."""
+
+_UNSENT = (MaxConnectionsError, RedisClusterException)
+"""What redis-py raises before it sends anything. It raises a bare `ClusterError` when each server
+sent the command away."""
 
 _CAUSES = {
     "NOSCRIPT": "Redis forgot a script",
@@ -49,40 +62,53 @@ class StoreLostError(StoreUnavailableError):
         super().__init__(cause, written=False)
 
 
-class ErrorReply(Exception):  # noqa: N818 -- a reply, not raised: it stands in a list of replies
-    """A server's error, as it came."""
-
-    @property
-    def word(self) -> str:
-        """The first word, which tells the kind."""
-        return str(self).split(" ", 1)[0]
+def word_of(error: RedisError) -> str:
+    """Return the first word of a server's error, which tells the kind; "" when none said it."""
+    if error.status_code is None and not isinstance(error, ResponseError):
+        return ""
+    return error.status_code or str(error).partition(" ")[0]
 
 
-def failed_within_script(reply: ErrorReply) -> bool:
-    """Whether the script had started, so that nobody can say how far it came."""
-    return _IN_SCRIPT.search(str(reply)) is not None
-
-
-def refusal(reply: ErrorReply, place: object) -> StoreUnavailableError | CorruptError:
-    """Return our error for an error reply to one script or command. It was not carried out.
+def refusal(error: RedisError, place: object) -> StoreUnavailableError | CorruptError:
+    """Return our error for a server's error in answer to one script or command. It was not carried
+    out.
 
     A script of ours that fails in its middle is a `CorruptError`: its checks did not foresee what
     is stored, so the partition's data must be looked at before anybody goes on.
     """
-    text = str(reply)[:TEXT_MAX]
-    if failed_within_script(reply) and reply.word != "NOPERM":
+    word, text = word_of(error), str(error)
+    if not text.startswith(word):
+        text = f"{word} {text}"
+    text = text[:TEXT_MAX]
+    if word != "NOPERM" and _IN_SCRIPT.search(str(error)):
         return CorruptError(
             f"{place}: a script failed after its checks ({text}); the partition may be damaged, "
             "stop its owner and check it"
         )
-    cause = _CAUSES.get(reply.word, "Redis refused")
+    cause = _CAUSES.get(word, "Redis refused")
     return StoreUnavailableError(f"{place}: {cause} ({text})", written=False)
 
 
-def unreachable(place: object, error: BaseException) -> StoreUnavailableError:
-    """Return our error for a connection that was never made."""
-    said = str(error) or type(error).__name__
-    return StoreUnavailableError(f"cannot connect to {place}: {said}", written=False)
+def failure(
+    error: BaseException, place: object, *, sent: bool = True, single: bool = True
+) -> StoreUnavailableError | CorruptError:
+    """Return our error for what redis-py raised instead of an answer.
+
+    Args:
+        sent: whether anything may have reached a server.
+        single: whether it concerns one command; others may have been carried out.
+    """
+    if isinstance(error, RedisError) and (word := word_of(error)):
+        refused = refusal(error, place)
+        if word == "LOADING" and sent and not single:
+            return StoreUnavailableError(str(refused), written=None)
+        return refused
+    text = str(error) or type(error).__name__
+    if isinstance(error, InvalidResponse):
+        return unanswered(place, f"it does not speak Redis' protocol ({text})")
+    if sent and not isinstance(error, _UNSENT) and type(error) is not ClusterError:
+        return unanswered(place, text)
+    return StoreUnavailableError(f"cannot connect to {place}: {text}", written=False)
 
 
 def unanswered(place: object, why: str) -> StoreUnavailableError:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from actorflow.actors.errors import UsageError
 from actorflow.actors.store.redis.keys import slot_of
 from actorflow.actors.store.redis.post import FORGET_MS
-from actorflow.actors.store.redis.script import BEAT, RELEASE, RENEW, pack
+from actorflow.actors.store.redis.script import BEAT, RELEASE, RENEW
 from actorflow.actors.transport import Member
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class RedisLifeline:
 
     async def time_ns(self) -> int | None:
         """See `Lifeline.time_ns`: the clock of the server that keeps the members."""
-        ((seconds, micros),) = await self._open_client().ask(self._members_slot, pack(("TIME",)))
+        ((seconds, micros),) = await self._open_client().ask(self._members_slot, ("TIME",))
         return int(seconds) * 1_000_000_000 + int(micros) * 1_000
 
     async def beat(self, host: str, info: bytes) -> Sequence[Member]:
@@ -59,7 +59,7 @@ class RedisLifeline:
 
     async def leave(self, host: str) -> None:
         """See `Membership.leave`."""
-        command = pack(("HDEL", self._store.members_key, host))
+        command = ("HDEL", self._store.members_key, host)
         await self._open_client().ask(self._members_slot, command)
 
     async def renew(self, lease: Lease, *, ttl_ms: int) -> bool:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 from actorflow.actors.errors import StoreUnavailableError, UsageError
 from actorflow.actors.store.redis.keys import slot_of
-from actorflow.actors.store.redis.script import BEAT, pack
+from actorflow.actors.store.redis.script import BEAT
 from actorflow.actors.transport import Member, Received
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from actorflow.actors.store.redis.client import RedisClient
-    from actorflow.actors.store.redis.script import Argument
+    from actorflow.actors.store.redis.script import Command
     from actorflow.actors.store.redis.store import RedisStore
 
 _log = logging.getLogger(__name__)
@@ -66,6 +66,7 @@ class RedisPost:
         self._arrived: list[Received] = []
         self._event = asyncio.Event()
         self._client: RedisClient | None = None
+        self._reading: RedisClient | None = None
 
     # ---- Transport -----------------------------------------------------------------------------
 
@@ -73,6 +74,7 @@ class RedisPost:
         """See `Transport.open`."""
         self._host = host
         self._client = self._store.another_client()
+        self._reading = self._store.another_client(extra_s=BLOCK_MS / 1e3)
         self._begin(host, "0")
         self._trimmer = asyncio.create_task(self._trim_loop(), name="inbox-trim")  # noqa: TID251 -- ends in close
 
@@ -84,17 +86,20 @@ class RedisPost:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._readers.clear()
         client, self._client = self._client, None
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            await reading.close()
         if client is not None:
             try:
-                await client.ask(self._slot(self._host), pack(("DEL", self._key(self._host))))
+                await client.ask(self._slot(self._host), ("DEL", self._key(self._host)))
             finally:
                 await client.close()
 
     async def send(self, letters: Sequence[tuple[int | str, bytes]]) -> None:
         """See `Transport.send`."""
-        by_slot: dict[int, list[bytes]] = {}
+        by_slot: dict[int, list[Command]] = {}
         for address, data in letters:
-            command = pack(("XADD", self._key(address), "MAXLEN", "~", INBOX_MAX, "*", "d", data))
+            command = ("XADD", self._key(address), "MAXLEN", "~", INBOX_MAX, "*", "d", data)
             by_slot.setdefault(self._slot(address), []).append(command)
         client = self._open_client()
         await asyncio.gather(*(client.ask(slot, *group) for slot, group in by_slot.items()))
@@ -134,7 +139,7 @@ class RedisPost:
     async def leave(self, host: str) -> None:
         """See `Membership.leave`."""
         key = self._store.members_key
-        await self._open_client().ask(slot_of(key.encode()), pack(("HDEL", key, host)))
+        await self._open_client().ask(slot_of(key.encode()), ("HDEL", key, host))
 
     # ---- reading -------------------------------------------------------------------------------
 
@@ -159,24 +164,20 @@ class RedisPost:
             )
 
     async def _read_loop(self, address: int | str) -> None:
-        client = self._store.another_client(extra_s=BLOCK_MS / 1e3)
-        try:
-            while True:
-                addresses = [address] if self._store.in_cluster else list(self._places)
-                try:
-                    await self._read(client, addresses)
-                except StoreUnavailableError as error:
-                    _log.warning("inbox not readable", extra={"cause": str(error)})
-                    await asyncio.sleep(RETRY_S)  # noqa: TID251 -- back-off
-        finally:
-            await client.close(finish=False)
+        client = self._reading
+        while client is not None:
+            addresses = [address] if self._store.in_cluster else list(self._places)
+            try:
+                await self._read(client, addresses)
+            except StoreUnavailableError as error:
+                _log.warning("inbox not readable", extra={"cause": str(error)})
+                await asyncio.sleep(RETRY_S)  # noqa: TID251 -- back-off
 
     async def _read(self, client: RedisClient, addresses: list[int | str]) -> None:
         by_key = {self._key(address).encode(): address for address in addresses}
         places = [self._places[address] for address in addresses]
-        command: tuple[Argument, ...] = ("XREAD", "COUNT", READ_COUNT, "BLOCK", BLOCK_MS, "STREAMS")
-        command = (*command, *by_key, *places)
-        (reply,) = await client.ask(self._slot(addresses[0]), pack(command))
+        head = ("XREAD", "COUNT", READ_COUNT, "BLOCK", BLOCK_MS, "STREAMS")
+        reply = await client.block(self._slot(addresses[0]), (*head, *by_key, *places))
         for key, entries in reply or ():
             address = by_key[key]
             if address not in self._places:
@@ -197,7 +198,7 @@ class RedisPost:
     async def _trim(self, address: int | str, place: str) -> None:
         # What was read may not be committed yet: a new owner reads on from the committed place.
         oldest_ms = int(place.partition("-")[0]) - KEEP_MS
-        command = pack(("XTRIM", self._key(address), "MINID", "~", max(0, oldest_ms)))
+        command = ("XTRIM", self._key(address), "MINID", "~", max(0, oldest_ms))
         try:
             await self._open_client().ask(self._slot(address), command)
         except StoreUnavailableError as error:

@@ -16,16 +16,15 @@ from actorflow.actors.store.redis.encoding import (
     decode_reminder,
     decode_summary,
 )
-from actorflow.actors.store.redis.script import DUE, LOAD, TAIL, pack
+from actorflow.actors.store.redis.script import DUE, LOAD, TAIL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from actorflow.actors.address import ActorId
     from actorflow.actors.ports import LinkEntry
-    from actorflow.actors.store.redis.client import Client
+    from actorflow.actors.store.redis.client import Client, Reply
     from actorflow.actors.store.redis.keys import PartitionKeys
-    from actorflow.actors.store.redis.wire import Reply
 
 T = TypeVar("T")
 
@@ -65,16 +64,16 @@ async def recover(client: Client, keys: PartitionKeys, *, horizon_ms: int) -> Re
     """Read what waits; see `Store.recover`. For the owner: nobody else commits meanwhile."""
     ids, reasons, marks, cursor = await client.ask(
         keys.slot,
-        pack(("HKEYS", keys.messages)),
-        pack(("HGETALL", keys.parked)),
-        pack(("HVALS", keys.marks)),
-        pack(("HGET", keys.meta, "cursor")),
+        ("HKEYS", keys.messages),
+        ("HGETALL", keys.parked),
+        ("HVALS", keys.marks),
+        ("HGET", keys.meta, "cursor"),
     )
     parked = dict(_pairs(reasons))
     messages: list[MessageRow] = []
     ids.sort(key=int)
     for piece in (ids[i : i + ROWS_PIECE] for i in range(0, len(ids), ROWS_PIECE)):
-        (rows,) = await client.ask(keys.slot, pack(("HMGET", keys.messages, *piece)))
+        (rows,) = await client.ask(keys.slot, ("HMGET", keys.messages, *piece))
         for message_id, row in zip(piece, rows, strict=True):
             if row is not None:
                 messages.append(_message(row, parked.get(message_id), keys))
@@ -117,7 +116,7 @@ async def _outbox(client: Client, keys: PartitionKeys) -> list[LinkEntry]:
     entries: list[LinkEntry] = []
     while True:
         last = len(entries) + ROWS_PIECE - 1
-        (rows,) = await client.ask(keys.slot, pack(("ZRANGE", keys.outbox, len(entries), last)))
+        (rows,) = await client.ask(keys.slot, ("ZRANGE", keys.outbox, len(entries), last))
         entries += [_read(decode_entry, row, keys.outbox) for row in rows]
         if len(rows) < ROWS_PIECE:
             return entries

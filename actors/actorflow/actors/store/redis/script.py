@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import sha1
 from importlib.resources import files
-from typing import TYPE_CHECKING, cast
-
-from hiredis import pack_command
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Argument = str | bytes | int
+Argument: TypeAlias = str | bytes | int
+
+Command: TypeAlias = tuple[Argument, ...]
+"""A command with its arguments; the same one makes the same bytes each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,22 +24,9 @@ class Script:
     text: str
     sha: str
 
-    def call(self, keys: Sequence[Argument], args: Sequence[Argument]) -> bytes:
-        """Return the bytes of one EVALSHA.
-
-        Raises:
-            UnicodeEncodeError, OverflowError: an argument that no server can take.
-        """
-        return pack(("EVALSHA", self.sha, len(keys), *keys, *args))
-
-    def loading(self) -> bytes:
-        """Return the bytes of SCRIPT LOAD."""
-        return pack(("SCRIPT", "LOAD", self.text))
-
-
-def pack(command: tuple[Argument, ...]) -> bytes:
-    """Return the bytes of one command. Raises as `Script.call`."""
-    return cast("bytes", pack_command(command))  # type: ignore[arg-type]  # its stub: one element
+    def call(self, keys: Sequence[Argument], args: Sequence[Argument]) -> Command:
+        """Return one EVALSHA."""
+        return ("EVALSHA", self.sha, len(keys), *keys, *args)
 
 
 def body(name: str) -> str:

@@ -17,15 +17,14 @@ from actorflow.actors.ports import ActorRecord
 from actorflow.actors.query import prefix_end
 from actorflow.actors.store.redis.encoding import decode_summary
 from actorflow.actors.store.redis.reads import SLACK
-from actorflow.actors.store.redis.script import SUMMARIES, pack
+from actorflow.actors.store.redis.script import SUMMARIES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from actorflow.actors.ports import Query
-    from actorflow.actors.store.redis.client import Client
+    from actorflow.actors.store.redis.client import Client, Reply
     from actorflow.actors.store.redis.keys import PartitionKeys
-    from actorflow.actors.store.redis.wire import Reply
 
 PAGE_MIN, PAGE_MAX = 8, 250
 """Index entries in one read of one range."""
@@ -93,10 +92,8 @@ class _Range:
 
     async def _read_page(self) -> None:
         slot = self._keys.slot
-        request = pack(
-            ("ZRANGE", self._index, self._low, self._high, "BYLEX", "LIMIT", 0, self._page)
-        )
-        (members,) = await self._client.ask(slot, request)
+        bounds = (self._low, self._high, "BYLEX", "LIMIT", 0, self._page)
+        (members,) = await self._client.ask(slot, ("ZRANGE", self._index, *bounds))
         self._ended = len(members) < self._page
         if not members:
             return

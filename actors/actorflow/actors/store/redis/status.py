@@ -10,12 +10,13 @@ from actorflow.actors.ports import EntryId
 from actorflow.actors.store.redis.cluster import lost
 from actorflow.actors.store.redis.encoding import decode_mark, outbox_place
 from actorflow.actors.store.redis.keys import slot_of
-from actorflow.actors.store.redis.script import pack, script
+from actorflow.actors.store.redis.script import script
 from actorflow.actors.transport import Member
 
 if TYPE_CHECKING:
     from actorflow.actors.store.redis.client import RedisClient
     from actorflow.actors.store.redis.keys import PartitionKeys
+    from actorflow.actors.store.redis.script import Command
     from actorflow.actors.store.redis.store import RedisStore
 
 STATUS = script("status", "no-writes,allow-oom")
@@ -81,7 +82,7 @@ async def cluster_status(store: RedisStore) -> ClusterStatus:
 
 
 async def _members(client: RedisClient, key: str) -> tuple[int, tuple[Member, ...]]:
-    time, rows = await client.ask(slot_of(key.encode()), pack(("TIME",)), pack(("HGETALL", key)))
+    time, rows = await client.ask(slot_of(key.encode()), ("TIME",), ("HGETALL", key))
     now_ms = int(time[0]) * 1_000 + int(time[1]) // 1_000
     members = [_member(rows[i], rows[i + 1], now_ms, key) for i in range(0, len(rows), 2)]
     return now_ms, tuple(sorted(members))
@@ -122,6 +123,6 @@ async def _unsent(
     return index, sum(await client.ask(keys.slot, *requests))
 
 
-def _beyond(outbox: str, destination: int, mark: EntryId) -> bytes:
+def _beyond(outbox: str, destination: int, mark: EntryId) -> Command:
     low = b"[" + outbox_place(destination, EntryId(mark.epoch, mark.n + 1))
-    return pack(("ZLEXCOUNT", outbox, low, b"(%04x" % (destination + 1)))
+    return ("ZLEXCOUNT", outbox, low, b"(%04x" % (destination + 1))

@@ -11,14 +11,12 @@ from actorflow.actors.ports import Acquired, CommitResult, Held, Lease
 from actorflow.actors.query import check_query
 from actorflow.actors.store.redis import cluster, reads, search
 from actorflow.actors.store.redis.checks import check_server
-from actorflow.actors.store.redis.client import RedisClient
+from actorflow.actors.store.redis.client import ClusterClient, RedisClient, open_client
 from actorflow.actors.store.redis.encoding import PackedCommit, pack_commit
 from actorflow.actors.store.redis.inspection import inspect
 from actorflow.actors.store.redis.keys import host_inbox_name, members_name
-from actorflow.actors.store.redis.routes import ClusterRoutes, FixedRoute, routes_to
 from actorflow.actors.store.redis.script import ACQUIRE, RELEASE, RENEW
 from actorflow.actors.store.redis.url import parse_url, redacted
-from actorflow.actors.store.redis.wire import ANSWER_TIMEOUT_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,18 +24,16 @@ if TYPE_CHECKING:
     from actorflow.actors.address import ActorId
     from actorflow.actors.ports import ActorRecord, Commit, DueReminder, Query, Recovery
     from actorflow.actors.store.redis.checks import Durability
-    from actorflow.actors.store.redis.client import Client
+    from actorflow.actors.store.redis.client import Client, Reply
     from actorflow.actors.store.redis.keys import PartitionKeys
-    from actorflow.actors.store.redis.wire import Reply
 
 _log = logging.getLogger(__name__)
 
 CLOCK_LIMIT_MS = 2_000.0
 """Largest difference between a server's clock and ours: a fifth of a lease."""
 
-REPLICATED_LANES = 8
-"""Connections for commits that wait for replicas, since whatever is behind one on its connection
-waits as well."""
+ANSWER_TIMEOUT_S = 5.0
+"""After this silence a connection is dropped; half the time that a silent owner keeps a lease."""
 
 WAIT_MS = 1_000
 """How long one commit waits for replicas before it is sent again."""
@@ -115,7 +111,7 @@ class RedisStore:
     @property
     def in_cluster(self) -> bool:
         """Whether keys are spread over the nodes of a Redis Cluster."""
-        return isinstance(self._network().routes, ClusterRoutes)
+        return isinstance(self._network(), ClusterClient)
 
     @property
     def members_key(self) -> str:
@@ -127,8 +123,14 @@ class RedisStore:
         return host_inbox_name(self._location.namespace, host)
 
     def another_client(self, *, extra_s: float = 0.0) -> RedisClient:
-        """Return a client with connections of its own; see `RedisClient.another`."""
-        return self._network().another(extra_s=extra_s)
+        """Return a client of the same servers with connections of its own, for any event loop.
+
+        Args:
+            extra_s: how much longer than the store's its calls may be silent.
+        """
+        return open_client(
+            self._location, timeout_s=self._timeout_s + extra_s, in_cluster=self.in_cluster
+        )
 
     def _network(self) -> RedisClient:
         if not isinstance(self._client, RedisClient):
@@ -165,19 +167,13 @@ class RedisStore:
         self._partitions = found.partitions
 
     async def _connect(self) -> RedisClient:
-        location = self._location
-        routes = routes_to(location)
-        client = RedisClient(routes, location.account, timeout_s=self._timeout_s)
+        client = open_client(self._location, timeout_s=self._timeout_s)
         try:
-            addresses = await routes.primaries()
-            (first, *_) = servers = [await inspect(client, a, self._clock) for a in addresses[:1]]
-            if isinstance(routes, FixedRoute) and first.in_cluster:
-                routes = ClusterRoutes(location.addresses, location.account)
+            servers = await inspect(client, self._clock)
+            if servers[0].in_cluster and not isinstance(client, ClusterClient):
                 await client.close()
-                client = RedisClient(routes, location.account, timeout_s=self._timeout_s)
-                addresses = await routes.primaries()
-                servers = [await inspect(client, a, self._clock) for a in addresses[:1]]
-            servers += [await inspect(client, a, self._clock) for a in addresses[1:]]
+                client = open_client(self._location, timeout_s=self._timeout_s, in_cluster=True)
+                servers = await inspect(client, self._clock)
             self.warnings = [
                 warning
                 for server in servers
@@ -215,7 +211,7 @@ class RedisStore:
             raise UsageError("an owner's token must not be empty")
         client, keys = self._at(partition)
         data = ACQUIRE.call((keys.meta,), (token, ttl_ms, self.cluster_id))
-        reply = await client.run(keys.slot, ACQUIRE, data, lane=self._lane(partition))
+        reply = await client.run(keys.slot, ACQUIRE, data, lane="commits")
         match reply[0]:
             case b"OWN":
                 epoch, seq, number, message_id = map(int, reply[1:5])
@@ -232,7 +228,7 @@ class RedisStore:
         """Extend the lease; see `Ownership.renew`."""
         client, keys = self._at(lease.partition)
         data = RENEW.call((keys.meta,), (lease.epoch, lease.token, ttl_ms))
-        reply = await client.run(keys.slot, RENEW, data, lane=self._lane(lease.partition))
+        reply = await client.run(keys.slot, RENEW, data, lane="commits")
         if reply[0] == b"OK":
             self._note_seq(lease.partition, int(reply[1]))
             return True
@@ -242,7 +238,7 @@ class RedisStore:
         """Give the partition up; see `Ownership.release`."""
         client, keys = self._at(lease.partition)
         data = RELEASE.call((keys.meta,), (lease.epoch, lease.token))
-        await client.run(keys.slot, RELEASE, data, lane=self._lane(lease.partition))
+        await client.run(keys.slot, RELEASE, data, lane="commits")
 
     # ---- commits -------------------------------------------------------------------------------
 
@@ -257,21 +253,23 @@ class RedisStore:
         packed = self._packed.get(partition)
         if packed is None or packed.commit is not commit:
             packed = self._packed[partition] = pack_commit(commit, keys)
-        lane = self._lane(partition)
-        if self._replicas:
-            reply = await client.run_replicated(
-                keys.slot,
-                packed.script,
-                packed.data,
-                lane=lane,
-                replicas=self._replicas,
-                wait_ms=WAIT_MS,
-            )
-        else:
-            reply = await client.run(keys.slot, packed.script, packed.data, lane=lane)
+        try:
+            reply = await self._send(client, keys.slot, packed)
+        except StoreUnavailableError as error:
+            if packed.is_doubtful:
+                error.written = None  # an earlier try may have been carried out
+            packed.is_doubtful = error.written is None
+            raise
         if self._packed.get(partition) is packed:
             del self._packed[partition]
         return self._result(commit, packed, keys, reply)
+
+    async def _send(self, client: Client, slot: int, packed: PackedCommit) -> Reply:
+        if not self._replicas:
+            return await client.run(slot, packed.script, packed.command, lane="commits")
+        return await client.run_replicated(
+            slot, packed.script, packed.command, replicas=self._replicas, wait_ms=WAIT_MS
+        )
 
     def _result(
         self, commit: Commit, packed: PackedCommit, keys: PartitionKeys, reply: Reply
@@ -345,9 +343,6 @@ class RedisStore:
                 f"{partition}"
             )
         return self._client, self._partitions[partition]
-
-    def _lane(self, partition: int) -> int:
-        return partition % REPLICATED_LANES if self._replicas else 0
 
 
 def _strange(keys: PartitionKeys, reply: Reply) -> InvariantError:

@@ -5,20 +5,19 @@ redis+cluster://, rediss+cluster://    several nodes of a cluster, separated by 
 redis+sentinel://, rediss+sentinel://  host:port,host:port/service/database
 unix:///path/to/socket
 
-rediss verifies the server's certificate; `?ca=FILE` names another authority than the system's. More
+rediss verifies the server's certificate; `?ca=FILE` names an authority besides the system's. More
 options: `namespace`, `db`, and for Sentinel `sentinel_user` and `sentinel_password`.
 """
 
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from actorflow.actors.errors import UsageError
 from actorflow.actors.store.redis.keys import checked_namespace
-from actorflow.actors.store.redis.wire import Account, Address
 
 PORT = 6379
 SENTINEL_PORT = 26379
@@ -39,6 +38,31 @@ _SCHEMES: dict[str, tuple[Topology, bool]] = {
 _OPTIONS = {"ca", "db", "namespace", "sentinel_user", "sentinel_password"}
 
 
+class Address(NamedTuple):
+    """Where a server listens: a host and a port, or a socket file with port 0."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        if not self.port:
+            return self.host
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """How to log in. Neither name nor password appears in a repr. `authority` is the file of a
+    certificate authority, "" for the system's alone."""
+
+    username: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    database: int = 0
+    tls: bool = False
+    authority: str = ""
+    client_name: str = "actorflow"
+
+
 @dataclass(frozen=True, slots=True)
 class Location:
     """A parsed URL. `service` and `sentinel_account` are for Sentinel only."""
@@ -48,7 +72,7 @@ class Location:
     account: Account
     namespace: str = DEFAULT_NAMESPACE
     service: str = ""
-    sentinel_account: Account | None = None
+    sentinel_account: Account = Account()
 
 
 def parse_url(url: str) -> Location:
@@ -82,7 +106,9 @@ def parse_url(url: str) -> Location:
         if not path:
             raise UsageError("a Sentinel URL names the service: redis+sentinel://host:port/service")
         service = path.pop(0)
-    tls = _tls(options.get("ca")) if secure else None
+    authority = options.get("ca", "") if secure else ""
+    if secure:
+        _check_authority(authority)
     return Location(
         topology=topology,
         addresses=tuple(addresses),
@@ -90,12 +116,16 @@ def parse_url(url: str) -> Location:
             unquote(username),
             unquote(password),
             _database(options.get("db", path[0] if path else "0"), topology),
-            tls,
+            secure,
+            authority,
         ),
         namespace=checked_namespace(options.get("namespace", DEFAULT_NAMESPACE)),
         service=service,
         sentinel_account=Account(
-            options.get("sentinel_user", ""), options.get("sentinel_password", ""), tls=tls
+            options.get("sentinel_user", ""),
+            options.get("sentinel_password", ""),
+            tls=secure,
+            authority=authority,
         ),
     )
 
@@ -127,8 +157,8 @@ def _database(text: str, topology: Topology) -> int:
     return int(text)
 
 
-def _tls(authority: str | None) -> ssl.SSLContext:
+def _check_authority(path: str) -> None:
     try:
-        return ssl.create_default_context(cafile=authority)
+        ssl.create_default_context(cafile=path or None)
     except OSError as error:
-        raise UsageError(f"cannot read the certificate authority {authority!r}: {error}") from error
+        raise UsageError(f"cannot read the certificate authority {path!r}: {error}") from error

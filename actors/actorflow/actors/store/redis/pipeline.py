@@ -1,0 +1,147 @@
+"""Calls of one turn of the loop leave together, over a connection of redis-py's pool."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from hiredis import pack_command
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
+
+from actorflow.actors.store.redis.errors import failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from redis.asyncio.connection import AbstractConnection, ConnectionPool
+
+    from actorflow.actors.store.redis.script import Command
+
+PIPELINES_MAX = 2
+"""Pipelines of one lane that are under way at once: what comes meanwhile leaves together."""
+
+CALLS_MAX = 256
+"""Calls in one pipeline."""
+
+_Call: TypeAlias = "tuple[Sequence[Command], asyncio.Future[list[Any]]]"
+
+
+class PipelineLane:
+    """Sends what is asked for in one turn of the loop as one pipeline, and hands out each answer as
+    it comes.
+
+    Args:
+        timeout_s: silence after which a connection is dropped.
+        doubt: called when a server did not answer, or is no primary any more.
+
+    Concurrency: one event loop. A caller that is cancelled leaves its call under way, and the
+    answer is dropped when it comes.
+    """
+
+    def __init__(
+        self, pool: ConnectionPool, place: str, *, timeout_s: float, doubt: Callable[[], None]
+    ) -> None:
+        self._pool = pool
+        self._place = place
+        self._timeout_s = timeout_s
+        self._doubt = doubt
+        self._waiting: list[_Call] = []
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._connections: list[AbstractConnection] = []
+        self._idle: list[AbstractConnection] = []
+
+    def reconnect(self) -> None:
+        """Use no connection again that was made until now: its server may be the wrong one."""
+        for connection in self._connections:
+            connection.mark_for_reconnect()  # type: ignore[no-untyped-call]  # redis-py's own
+
+    async def send(self, commands: Sequence[Command], *, alone: bool = False) -> list[Any]:
+        """Send commands, one behind the other, and return their answers, errors among them.
+
+        Args:
+            alone: over a connection that nobody else uses meanwhile.
+
+        Raises:
+            StoreUnavailableError: `written` is False when nothing was sent, None when nobody knows.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[list[Any]] = loop.create_future()
+        if alone:
+            self._begin([(commands, future)])
+        else:
+            self._waiting.append((commands, future))
+            if len(self._waiting) == 1:
+                loop.call_soon(self._go_on)
+        return await future
+
+    async def finish(self) -> None:
+        """Wait until all answers are there."""
+        while self._waiting or self._under_way:
+            self._go_on()
+            await asyncio.wait(set(self._under_way))
+
+    def _go_on(self) -> None:
+        if self._waiting and len(self._under_way) < PIPELINES_MAX:
+            calls, self._waiting = self._waiting[:CALLS_MAX], self._waiting[CALLS_MAX:]
+            self._begin(calls)
+
+    def _begin(self, calls: list[_Call]) -> None:
+        task = asyncio.create_task(self._exchange(calls), name="redis-pipeline")  # noqa: TID251 -- see `finish`
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        self._go_on()
+
+    async def _exchange(self, calls: list[_Call]) -> None:
+        sent = False
+        try:
+            async with asyncio.timeout(self._timeout_s) as limit:
+                connection = await self._take()
+                try:
+                    sent = True
+                    commands = [command for call, _ in calls for command in call]
+                    await connection.send_packed_command([pack_command(c) for c in commands])  # type: ignore[arg-type]  # its stub: one element
+                    for call, future in calls:
+                        if future is not calls[0][1]:
+                            limit.reschedule(future.get_loop().time() + self._timeout_s)
+                        replies = [await self._answer(connection) for _ in call]
+                        if not future.done():
+                            future.set_result(replies)
+                finally:
+                    self._idle.append(connection)
+        except (RedisError, OSError, asyncio.CancelledError) as error:
+            self._doubt()
+            single = len(calls) == 1 and len(calls[0][0]) == 1
+            problem = failure(error, self._place, sent=sent, single=single)
+            problem.__cause__ = error
+            for _, future in calls:
+                if not future.done():
+                    future.set_exception(problem)
+
+    async def _take(self) -> AbstractConnection:
+        """Return a connection that is open and has no unread answers. It stays the lane's: the
+        pool's own taking and giving back costs a third of a small call."""
+        if not self._idle:
+            made: AbstractConnection = await self._pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py's own
+            self._connections.append(made)
+            return made
+        connection = self._idle.pop()
+        try:
+            if connection.should_reconnect():  # type: ignore[no-untyped-call]  # redis-py's own
+                await connection.disconnect()
+            if not connection.is_connected or await connection.can_read():
+                await self._pool.ensure_connection(connection)
+        except BaseException:
+            self._idle.append(connection)
+            raise
+        return connection
+
+    async def _answer(self, connection: AbstractConnection) -> Any:
+        try:
+            return await connection.read_response()
+        except ResponseError as error:
+            if isinstance(error, ReadOnlyError):
+                self._doubt()
+            return error
