@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actorflow.actors.actor import WorkerType
+    from actorflow.actors.address import ActorId
     from actorflow.actors.message import Message
 
 
@@ -27,7 +28,7 @@ class Deliveries:
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
         self._life = 0
-        self._open: dict[int, tuple[WorkerType, int]] = {}
+        self._open: dict[int, tuple[ActorId, WorkerType, int]] = {}
         self.open_bytes = 0
         self.ended: deque[tuple[Message, Sends]] = deque()
 
@@ -37,17 +38,19 @@ class Deliveries:
     def give(self, message: Message, worker: WorkerType) -> None:
         """Hand a message over whose row is committed."""
         size_bytes = len(message.payload) + MESSAGE_OVERHEAD_BYTES
-        self._open[message.id] = (worker, size_bytes)
+        self._open[message.id] = (message.target, worker, size_bytes)
         self.open_bytes += size_bytes
         worker.deliver(WorkDelivery(self, message, self._life))
 
     def end(self, message: Message, sends: Sends) -> None:
         """Consume the message with the next commit, unless that is done."""
-        known = self._open.pop(message.id, None)
-        if known is None:
+        known = self._open.get(message.id)
+        # The id alone is not enough: a store that lost its tail gives ids again.
+        if known is None or known[0] != message.target:
             message.settle(GONE, None)
             return
-        worker, size_bytes = known
+        del self._open[message.id]
+        _, worker, size_bytes = known
         self.open_bytes -= size_bytes
         worker.completed(message.target, message.id)
         self.ended.append((message, sends))

@@ -33,8 +33,9 @@ class Dispatcher:
     """Implements the worker types `requests.ACTIVITY` and `requests.WORKER`.
 
     Code that is registered here goes before remote workers. A name that nobody has registered fails
-    when this process has code and no remote worker of the app is connected, as it would with a
-    worker of any SDK; otherwise it waits for one.
+    when it is asked for while this process has code and no remote worker of the app is connected,
+    as it would with a worker of any SDK. What was left to remote workers waits for one, however
+    many of them come and go.
     """
 
     def __init__(
@@ -71,9 +72,13 @@ class Dispatcher:
         )
 
     def _takes_activity(self, item: WorkItem) -> bool:
-        return item.app_id == self._app_id and (
-            self._registry.activity_named(item.name) is not None or self._is_alone()
-        )
+        if item.app_id != self._app_id:
+            return False
+        if self._registry.activity_named(item.name) is not None:
+            return True
+        is_ours = item.asker_type == instance_type(self._app_id)
+        has_asked = is_ours and self._registry.workflow_named(item.workflow_name) is not None
+        return has_asked and self._is_alone()
 
     def _is_alone(self) -> bool:
         return self.has_code and not self._pool.serves(self._app_id)
@@ -94,7 +99,8 @@ class Dispatcher:
         wanted = _request(WorkerWanted, delivery)
         if wanted is None:
             return
-        if wanted.who != REMOTE and self.takes_workflow(wanted.app_id, wanted.name):
+        is_ours = wanted.app_id == self._app_id and wanted.who != REMOTE
+        if is_ours and self._registry.workflow_named(wanted.name) is not None:
             if wanted.host == self._host_id:
                 self._held[delivery.message.id] = (wanted, delivery)
                 return

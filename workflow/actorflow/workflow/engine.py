@@ -380,7 +380,7 @@ class WorkflowEngine(InstanceReader):
                 instance_id, f"failed to purge child workflow: {error}"
             ) from error
 
-    async def rerun(
+    async def rerun(  # noqa: PLR0913 -- keyword-only options of one operation
         self,
         source_instance_id: str,
         event_id: int,
@@ -388,6 +388,7 @@ class WorkflowEngine(InstanceReader):
         new_instance_id: str = "",
         input: str | None = None,
         overwrite_input: bool = False,
+        new_child_instance_id: str = "",
         app_id: str = "",
     ) -> str:
         """Start a new instance from a copy of another one's history before the event, which then
@@ -411,6 +412,7 @@ class WorkflowEngine(InstanceReader):
             execution_id=self._ids.uuid(),
             input=input,
             overwrite_input=overwrite_input,
+            new_child_instance_id=new_child_instance_id,
         )
         actor = instance_actor(new_id, app_id or self.app_id)
         await self.actors.call(actor, SEED, pack(request))

@@ -16,7 +16,6 @@ from actorflow.actors import ActorId, ActorRecord, Effects, Reminder
 from actorflow.workflow.actions import Action, CancelTimer, Complete, CreateDetached
 from actorflow.workflow.errors import NonDeterminismError
 from actorflow.workflow.events import (
-    ChildCreated,
     EventRaised,
     ExecutionCompleted,
     ExecutionStalled,
@@ -25,7 +24,6 @@ from actorflow.workflow.events import (
     FailureDetails,
     HistoryEvent,
     Status,
-    TaskScheduled,
     TurnStarted,
 )
 from actorflow.workflow.inbox import Inbox
@@ -63,6 +61,7 @@ from actorflow.workflow.requests import (
     pack,
 )
 from actorflow.workflow.retention import RETENTION
+from actorflow.workflow.seeding import forget_redo, redo_of, redone
 from actorflow.workflow.state import InstanceState, state_before
 from actorflow.workflow.turn import event_of, outlives_execution
 
@@ -71,6 +70,7 @@ if TYPE_CHECKING:
 
     from actorflow.workflow.host import ExecutionHost
     from actorflow.workflow.registry import WorkflowDefinition
+    from actorflow.workflow.seeding import Redo
 
 _log = logging.getLogger(__name__)
 
@@ -97,9 +97,9 @@ class Execution:
         "custom_status",
         "inbox",
         "lineage",
-        "override",
         "problem",
         "received",
+        "redo",
         "run",
         "start_key",
         "state",
@@ -110,7 +110,7 @@ class Execution:
         self._instance_id = actor.key
         self.app_id = app_of(actor.type)
         self._host = host
-        self.override: tuple[int, str | None] | None = None
+        self.redo: Redo | None = None
         self.continues = False
         self.state = InstanceState()
         self.run: WorkflowRun | None = None
@@ -127,6 +127,7 @@ class Execution:
         """Rebuild from what is committed. Raises HistoryCorruptError."""
         self = cls(record.actor, host)
         head = head_of(record)
+        self.redo = redo_of(record)
         self.start_key = head.start_key
         self.worker_wanted = head.worker_wanted
         self.continues = record.summary is not None and record.summary.phase == Status.RUNNING
@@ -196,11 +197,15 @@ class Execution:
             self.keep(effects, facts)
             start = self.pending_start
             if start is None or not self._is_early(start):  # else its reminder goes on
-                self.want_worker(effects)
+                self.want_worker(effects, stalled=self.is_stalled and not facts)
         self.store_summary(effects)
 
     def _is_early(self, start: ExecutionStarted) -> bool:
         return (start.scheduled_start_ns or 0) > self._host.now_ns()
+
+    def _is_left_to_others(self, start: ExecutionStarted) -> bool:
+        """Whether a start was left to remote workers, of whom none may be there just now."""
+        return self.worker_wanted and self._host.definition(start.name) is None
 
     def _is_runnable(self, facts: tuple[HistoryEvent, ...]) -> bool:
         """Whether the code of this program can take facts now. Says in `problem` why one that it
@@ -213,6 +218,8 @@ class Execution:
         )
         if start is not None and self._is_early(start):
             return False
+        if start is not None and start is self.pending_start and self._is_left_to_others(start):
+            return False
         name = start.name if start is not None else state.name
         if state.is_remote or not self._host.takes(self.app_id, name):
             return False
@@ -223,8 +230,9 @@ class Execution:
             )
         return not self.problem
 
-    def want_worker(self, effects: Effects) -> None:
-        """Ask, durably and once, for somebody who can run this instance."""
+    def want_worker(self, effects: Effects, *, stalled: bool | None = None) -> None:
+        """Ask, durably and once, for somebody who can run this instance; by default one that
+        connects from now on, if it has stalled."""
         state, start = self.state, self.pending_start
         if self.problem and not state.stalled_reason and state.started:
             self.record(effects, self._stalled(self.problem))
@@ -234,7 +242,12 @@ class Execution:
         who = REMOTE if state.is_remote else HERE if state.started else ANYBODY
         name = start.name if start is not None else state.name
         wanted = WorkerWanted(
-            self._host.host_id, name, self.is_stalled, self.app_id, self.present_id, who
+            self._host.host_id,
+            name,
+            self.is_stalled if stalled is None else stalled,
+            self.app_id,
+            self.present_id,
+            who,
         )
         effects.send(ActorId(WORKER, self._instance_id), RUN, pack(wanted))
 
@@ -338,20 +351,12 @@ class Execution:
         if isinstance(event, ExecutionCompleted):
             self._end(effects, event)
         elif event is not None:
-            recorded = self._overridden(event)
+            recorded = event if self.redo is None else redone(self, effects, event)
             self.record(effects, recorded)
             carry_out(effects, self.state, recorded, self.lineage)
         if isinstance(action, CreateDetached):
             start_detached(effects, action)
         return None
-
-    def _overridden(self, event: HistoryEvent) -> HistoryEvent:
-        override = self.override
-        if override is None or event.event_id != override[0]:
-            return event
-        if isinstance(event, TaskScheduled | ChildCreated):
-            return replace(event, input=override[1])
-        return event
 
     # ---- ends ----------------------------------------------------------------------------------
 
@@ -391,6 +396,7 @@ class Execution:
     def _end(self, effects: Effects, event: ExecutionCompleted) -> None:
         state = self.state
         self._cancel_all_timers(effects)
+        forget_redo(self, effects)
         self.record(effects, event)
         if event.result is not None:
             effects.put_field(OUTPUT, event.result.encode())
@@ -418,6 +424,7 @@ class Execution:
         """Replace the execution by the next one; whatever still arrives for the old one is late."""
         old = self.state
         self._cancel_all_timers(effects)
+        forget_redo(self, effects)
         self.close()
         effects.reset_log()
         if self.lineage is not None:

@@ -66,7 +66,7 @@ from actorflow.workflow.requests import (
     unpack_result,
 )
 from actorflow.workflow.retention import RETENTION
-from actorflow.workflow.seeding import seed
+from actorflow.workflow.seeding import Redo, seed
 from actorflow.workflow.seen_events import SeenEvents, seen_events_of
 from actorflow.workflow.state import waits
 
@@ -310,14 +310,20 @@ class InstanceActor:
             )
             return NOTHING
         request = unpack(SeedRequest, message.payload)
-        override = (request.input_for, request.input) if request.overwrite_input else None
+        redo = Redo(
+            request.event_id,
+            request.rerun_of,
+            request.overwrite_input,
+            request.input,
+            request.child_instance_id,
+        )
         self.execution = Execution(self._actor_id, self._host)
         seed(
             self.execution,
             effects,
             [decode_event(record) for record in request.history],
             [decode_event(record) for record in request.facts],
-            override,
+            redo,
         )
         return NOTHING
 

@@ -83,13 +83,15 @@ class PurgeRequest(_Request, frozen=True):
 
 class SeedRequest(_Request, frozen=True):
     """Create an instance from a prefix of another one's history (rerun). `facts` are then applied;
-    `input_for` and `input` override what the code passes to the action of that id."""
+    the rest is about the event that is to happen again, as in `seeding.Redo`."""
 
     history: tuple[bytes, ...]
     facts: tuple[bytes, ...]
-    input_for: int = 0
+    event_id: int
+    rerun_of: str
     overwrite_input: bool = False
     input: str | None = None
+    child_instance_id: str = ""
 
 
 class WorkItem(_Request, frozen=True):
