@@ -1,0 +1,99 @@
+"""The lifeline on a real server: on an event loop that is not the store's, beside a blocked one."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from actorflow.actors.keeper import InThread, Keeper
+from actorflow.actors.ports import Acquired, Held, Lease
+from actorflow.actors.pulse import Pulse
+from actorflow.actors.store.redis import RedisStore
+from actorflow.actors.store.redis.lifeline import RedisLifeline
+from actorflow.actors.transport import Member
+from tests.servers import Server
+
+TTL_MS = 1_000
+
+
+async def acquired(store: RedisStore, partition: int) -> Lease:
+    answer = await store.acquire(partition, "host/token", ttl_ms=TTL_MS)
+    assert isinstance(answer, Acquired)
+    return answer.lease
+
+
+class Listener:
+    """Implements `keeper.Ears`."""
+
+    def __init__(self) -> None:
+        self.members: list[Member] = []
+        self.lost: list[Lease] = []
+
+    def heard(self, members: Sequence[Member]) -> None:
+        self.members = list(members)
+
+    def lease_lost(self, lease: Lease, error: Exception) -> None:
+        self.lost.append(lease)
+
+
+@pytest.mark.asyncio
+async def test_members_time_and_leases(any_server: Server, store: RedisStore) -> None:
+    line = RedisLifeline(store)
+    await line.open()
+    members = await line.beat("one", b"says")
+    assert [(member.host, member.info) for member in members] == [("one", b"says")]
+    store_ns = await line.time_ns()
+    assert store_ns is not None
+    assert abs(store_ns - time.time_ns()) < 1_000_000_000
+    lease = await acquired(store, 3)
+    assert await line.renew(lease, ttl_ms=60_000)
+    held = await store.acquire(3, "another", ttl_ms=TTL_MS)
+    assert isinstance(held, Held)
+    assert held.left_ms > TTL_MS
+    await line.release(lease)
+    assert not await line.renew(lease, ttl_ms=TTL_MS)
+    await line.leave("one")
+    assert [member.host for member in await line.beat("two", b"")] == ["two"]
+    await line.close()
+
+
+@pytest.mark.asyncio
+async def test_a_store_that_lost_commits_is_noticed(any_server: Server, store: RedisStore) -> None:
+    line = RedisLifeline(store)
+    await line.open()
+    lease = await acquired(store, 3)
+    meta = store.partitions[3].meta
+    any_server.do("HSET", meta, "seq", "7")
+    assert await line.renew(lease, ttl_ms=TTL_MS)
+    any_server.do("HSET", meta, "seq", "5")
+    assert not await line.renew(lease, ttl_ms=TTL_MS)
+    await line.close()
+
+
+@pytest.mark.asyncio
+async def test_a_blocked_loop_keeps_its_lease_and_a_silent_one_does_not(
+    any_server: Server, store: RedisStore
+) -> None:
+    ears, pulse = Listener(), Pulse()
+    lease = await acquired(store, 3)
+    pulse.leases = (lease,)
+    home = InThread(lambda: RedisLifeline(store))
+    keeper = Keeper("host", pulse, ears, ttl_ms=TTL_MS, info=b"", clock=None)
+    home.start(keeper, lambda work, name: pytest.fail(f"{name}: {work}"))
+    async with asyncio.timeout(10):
+        while not ears.members:
+            pulse.beats += 1
+            await asyncio.sleep(0.05)
+    meta = store.partitions[3].meta
+    time.sleep(2 * TTL_MS / 1e3)  # noqa: ASYNC251 -- this is the fault
+    assert any_server.do("HGET", meta, "owner") == b"host/token"
+    pulse.beats += 1
+    await asyncio.sleep(0.5)
+    assert ears.lost == []
+    time.sleep(3 * TTL_MS / 1e3 + 1.0)  # noqa: ASYNC251 -- this is the fault
+    assert any_server.do("HGET", meta, "owner") == b""
+    assert any_server.do("HLEN", store.members_key) == 0
+    await asyncio.sleep(0.1)
+    assert ears.lost == [lease]
+    await home.stop()
