@@ -117,6 +117,7 @@ def test_running_instances_move_from_redis_to_sqlite_and_back(
         assert moved.returncode == 0, moved.stderr
         if target == url:
             wipe(url)
+            (tmp_path / "actorflow.cluster").unlink()  # another cluster, on purpose
         done = actorflow("import", "moved.jsonl", "--store", target, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert "Imported 2 instances" in done.stderr
