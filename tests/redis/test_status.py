@@ -1,5 +1,7 @@
 """What `cluster_status` sees is what was committed, and looking changes nothing."""
 
+from pathlib import Path
+
 import pytest
 
 from actorflow.actors import ActorId
@@ -18,7 +20,7 @@ from actorflow.actors.store.redis import status as status_module
 from actorflow.actors.store.redis.errors import StoreLostError
 from actorflow.actors.store.redis.post import RedisPost
 from actorflow.actors.store.redis.status import cluster_status
-from tests.servers import Server
+from tests.servers import Server, cluster
 
 pytestmark = pytest.mark.asyncio
 
@@ -116,3 +118,16 @@ async def test_it_says_what_is_wrong(store: RedisStore, any_server: Server) -> N
             await cluster_status(store)
     finally:
         any_server.do("CONFIG", "SET", "maxmemory", "0")
+
+
+async def test_a_redis_cluster_is_looked_at_as_one(tmp_path: Path) -> None:
+    with cluster("redis", tmp_path) as servers:
+        store = RedisStore(f"redis+cluster://127.0.0.1:{servers[0].port}", partition_count=8)
+        await store.open()
+        try:
+            for partition in range(8):
+                await owned(store, partition)
+            found = await cluster_status(store)
+        finally:
+            await store.close()
+    assert [p.owner for p in found.partitions] == [f"host-{n}/1" for n in range(8)]
