@@ -172,10 +172,9 @@ def payments(folder: Path) -> list[str]:
 
 def test_it_says_what_it_serves_and_drains_on_a_signal(serve: Serve, tmp_path: Path) -> None:
     server = serve("--app", str(EXAMPLE))
-    assert json.loads((tmp_path / "ready").read_text()) == {
-        "pid": server.process.pid,
-        "urls": [server.url],
-    }
+    ready = json.loads((tmp_path / "ready").read_text())
+    assert (ready["pid"], ready["urls"]) == (server.process.pid, [server.url])
+    assert f"and for gRPC on {ready['grpc'][0]}." in server.err.wait_for("listens")
     server.err.wait_for("Workflows: OrderProcessingWorkflow. Activities: NotifyActivity")
     # The README kills it by this file.
     assert (tmp_path / "actorflow.db-lock").read_text().strip() == str(server.process.pid)

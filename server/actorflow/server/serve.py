@@ -364,7 +364,7 @@ def _announce(settings: Settings, registry: Registry | None, places: Places) -> 
         else f"{settings.processes} processes share the port.",
     ]
     if places.remark:
-        lines.append(f"{places.remark[:1].upper()}{places.remark[1:]}.")
+        lines.append(f"{places.remark}.")
     if settings.insecure and not settings.api_tokens and not settings.is_loopback_only:
         lines.append("INSECURE: whoever reaches this port can start, read and delete everything.")
     click.echo("\n".join(lines), err=True)
