@@ -25,6 +25,9 @@ SETTLED_S = 4.0
 SILENT_S = 3 * LEASE_S
 """A loop that was blocked for this long loses its partitions."""
 
+BLOCKED_S = 7 * LEASE_S
+"""Leaves callers whose first attempts end with their time-out some more, also on a busy machine."""
+
 
 async def block_one(stand: Stand, pause_s: float) -> Host:
     """Let an activity block the loop of whichever host runs it; return that host. Clients leave it
@@ -68,16 +71,16 @@ async def test_a_loop_that_is_blocked_for_long_loses_its_partitions_to_others(
         before = await settled(stand.site)
         loop = asyncio.get_running_loop()
         began_s = loop.time()
-        host = await block_one(stand, 5 * LEASE_S)
+        host = await block_one(stand, BLOCKED_S)
         await stand.recover()  # while it is still blocked
         took_s = loop.time() - began_s
         after = await asyncio.to_thread(epochs, stand.site)
-        await asyncio.sleep(max(0.0, 5 * LEASE_S - took_s))
+        await asyncio.sleep(max(0.0, BLOCKED_S - took_s))
         host.is_frozen = False
         await stand.probes.tick_all(host=host.url)  # it passes calls on, or has its share again
         await stand.caller.until_status("holder", "COMPLETED")
     sys.stdout.write(f"all partitions at work {took_s:.1f} s after the loop was blocked\n")
-    assert SILENT_S - 1 < took_s < 5 * LEASE_S
+    assert SILENT_S - 1 < took_s < BLOCKED_S
     assert any(after[meta] != before[meta] for meta in before), "nothing has moved"
     log = host.log.read_text()
     assert "event loop is blocked" in log
