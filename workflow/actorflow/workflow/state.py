@@ -123,7 +123,7 @@ class InstanceState:
         self.open_children: dict[int, OpenChild] = {}
         self.children_seen: list[str] = []
         self.history_length = 0
-        self.last_action_id = 0
+        self.last_action_id = -1  # some SDKs count from 0
         self.started = False
         self.suspended = False
         self.terminate_recursive: bool | None = None
