@@ -1,4 +1,4 @@
-"""The floor below a figure: the bare store, given the very batches of the run.
+"""The floor below a figure: the bare store, or Redis' bare script, given the batches of the run.
 
 `RecordingStore` keeps the commits of a run; `floor_of` applies them to a fresh store of the same
 kind and says how many turns a second the store alone does. What an engine adds is the rest.
@@ -7,16 +7,20 @@ kind and says how many turns a second the store alone does. What an engine adds 
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from actorflow.actors.ports import Acquired, Commit, CommitResult
+from actorflow.actors.store.redis import RedisStore
+from bench.bare_redis import ScriptCalls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from actorflow.actors.address import ActorId
     from actorflow.actors.ports import (
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
         Query,
         Recovery,
     )
+    from bench.redis_server import RedisServer
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Commit).decode
@@ -134,9 +139,11 @@ async def floor_of(
     turns: int,
     skip: int = 0,
     at_once: int = PARTITIONS_AT_ONCE,
-    server_cpu_s: Callable[[], float] = float,
+    server: RedisServer | None = None,
 ) -> Floor:
     """Apply commits to a fresh store and measure: partitions at once, each one's own in order.
+
+    On Redis these are the script calls alone, see `bare_redis`; elsewhere it is the bare store.
 
     Args:
         commits: all commits of one run from an empty store on, in order for each partition.
@@ -144,24 +151,25 @@ async def floor_of(
         turns: finished turns in `commits[skip:]`.
         skip: how many of the first commits prepare the store and are not measured.
         at_once: commits under way at most, as in the run.
-        server_cpu_s: processor time of the store's own process so far, where it has one.
+        server: the Redis of the store.
     """
     await store.open()
     try:
         prepared, measured = await _for_new_owner(store, commits, skip)
-        spent_s: list[float] = []
-        gate = asyncio.Semaphore(at_once)
-        await asyncio.gather(*(_apply(store, chain, gate, []) for chain in prepared))
-        wall_s, cpu_s, server_s = time.perf_counter(), time.process_time(), server_cpu_s()
-        await asyncio.gather(*(_apply(store, chain, gate, spent_s) for chain in measured))
+        before = _applying(store, prepared, at_once, server)
+        during = _applying(store, measured, at_once, server)
+        await before()
+        gc.collect()
+        wall_s, cpu_s, server_s = time.perf_counter(), time.process_time(), _cpu_s(server)
+        spent_s = await during()
         wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
-        server_s = server_cpu_s() - server_s
+        server_s = _cpu_s(server) - server_s
     finally:
         await store.close()
     spent_s.sort()
     return Floor(
         turns=turns,
-        commits=len(spent_s),
+        commits=len(commits) - skip,
         turns_per_s=round(turns / wall_s),
         cpu_us_per_turn=round(cpu_s / turns * 1e6, 1),
         commit_p50_ms=round(spent_s[len(spent_s) // 2] * 1e3, 3),
@@ -189,6 +197,33 @@ async def _for_new_owner(
         chain = (prepared if n < skip else measured).setdefault(partition, [])
         chain.append(commit._replace(lease=lease, prev_seq=seq, seq=seq + 1))
     return list(prepared.values()), list(measured.values())
+
+
+def _applying(
+    store: PartitionStore,
+    chains: Sequence[Sequence[Commit]],
+    at_once: int,
+    server: RedisServer | None,
+) -> Callable[[], Awaitable[list[float]]]:
+    """Prepare to apply the commits of many partitions. Returns: what does it, and then says how
+    long each commit took in seconds, or each pipeline of them."""
+    if isinstance(store, RedisStore) and server is not None:
+        calls = ScriptCalls(store, chains, at_once)
+        return partial(calls.make, server.port)
+    return partial(_apply_all, store, chains, at_once)
+
+
+async def _apply_all(
+    store: PartitionStore, chains: Sequence[Sequence[Commit]], at_once: int
+) -> list[float]:
+    gate = asyncio.Semaphore(at_once)
+    spent_s: list[float] = []
+    await asyncio.gather(*(_apply(store, chain, gate, spent_s) for chain in chains))
+    return spent_s
+
+
+def _cpu_s(server: RedisServer | None) -> float:
+    return server.cpu_s() if server is not None else 0.0
 
 
 async def _apply(

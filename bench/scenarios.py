@@ -124,7 +124,7 @@ async def timers_10k(case: Case) -> Row:
         case.new_store("floor"),
         turns=span.turns,
         skip=span.first_commit,
-        server_cpu_s=case.server_cpu_s,
+        server=case.redis,
     )
     return Row(
         scenario="timers-10k",
@@ -306,7 +306,7 @@ async def _hello_turn_us(case: Case, instances: int) -> tuple[float, float]:
             span.stop()
             best = min(best, span.cpu_s / span.turns * 1e6)
         turns = engine.actors.counters.turns
-    floor = await floor_of(store.commits(), bare, turns=turns)
+    floor = await floor_of(store.commits(), bare, turns=turns, server=case.redis)
     return round(best, 1), floor.cpu_us_per_turn
 
 

@@ -41,7 +41,7 @@ async def throughput(
         turns=loop.turns,
         skip=skip,
         at_once=case.clients * commits_a_client,
-        server_cpu_s=case.server_cpu_s,
+        server=case.redis,
     )
     row = Row(scenario=scenario, clients=case.clients, targets=targets)
     row.figures = loop_figures(loop, floor)
