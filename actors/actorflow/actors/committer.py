@@ -11,6 +11,7 @@ from actorflow.actors.errors import (
     ContentionError,
     FencedOutError,
     InvariantError,
+    StoreFullError,
     StoreUnavailableError,
     UnavailableError,
 )
@@ -101,6 +102,10 @@ class Committer:
         commit = batch.to_commit(self.lease, f"{self.lease.token}:{batch.seq}")
         try:
             result = await self._send_until_answered(commit, life)
+        except StoreFullError as error:
+            if life == self._life:
+                self._found_no_room(batch, error)
+            return
         except Exception as error:  # noqa: BLE001 -- the supervisor of commits: the partition must not hang
             _log.critical("commit failed", extra={"commit": commit.commit_id}, exc_info=error)
             if life == self._life:
@@ -117,6 +122,7 @@ class Committer:
                 counters.commits_already += result is CommitResult.ALREADY
                 self.committed_seq = batch.seq
                 self.in_flight = None
+                self._env.room.applied(commit)
                 self._released(batch)
             case CommitResult.FENCED | CommitResult.SEQ:
                 counters.commits_fenced += 1
@@ -139,12 +145,22 @@ class Committer:
             except StoreUnavailableError as error:
                 if life != self._life:
                     return None
+                if isinstance(error, StoreFullError) and error.written is False:
+                    raise
                 self._resending = True
                 self._env.counters.commit_resends += 1
                 await self.wait_out_trouble(error, pause_s)
                 pause_s = min(2 * pause_s, self._env.limits.store_retry_max_s)
             if life != self._life:
                 return None
+
+    def _found_no_room(self, batch: Batch, error: StoreFullError) -> None:
+        """Nothing of the batch is stored, and the store would refuse it again: drop it with all
+        memory. What was durable before is read again, and done without what creates."""
+        self._env.room.refused(str(error), self._env.loop.time())
+        self.in_flight = None
+        batch.refuse_all(error)
+        self._lost(error)
 
     def read_answered(self) -> None:
         """A read that had failed was answered: all is well, unless a commit still has no answer."""

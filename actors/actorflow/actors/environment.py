@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from actorflow.actors.address import partition_of
-from actorflow.actors.errors import UnknownActorTypeError
+from actorflow.actors.errors import StoreFullError, UnknownActorTypeError
 from actorflow.actors.pulse import Pulse
+from actorflow.actors.room import Room
 
 if TYPE_CHECKING:
     import asyncio
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from actorflow.actors.actor import ActorServices, ActorTypes, WorkerType
     from actorflow.actors.address import ActorId
     from actorflow.actors.clock import Clock, IdSource
+    from actorflow.actors.effects import Effects
+    from actorflow.actors.errors import ActorflowError
     from actorflow.actors.letters import Letter
     from actorflow.actors.limits import Limits
     from actorflow.actors.message import Message
@@ -102,11 +105,26 @@ class Environment:
     pulse: Pulse = field(default_factory=Pulse)
     """What others may see of the loop: who runs, and that it runs."""
 
+    room: Room = field(default_factory=Room)
+    """Whether the store takes new actors."""
+
     def partition_of(self, actor: ActorId) -> int:
         """Return the partition that owns an actor."""
         return partition_of(actor, self.partition_count)
 
-    def unknown_target(self, sends: list[Message]) -> UnknownActorTypeError | None:
+    def fault_in(self, effects: Effects, *, creates: bool) -> ActorflowError | None:
+        """Return why a finished turn cannot be kept, if so.
+
+        Args:
+            creates: its actor does not exist yet.
+        """
+        if creates and self.room.reason and effects.writes() and not effects.delete:
+            reason = self.room.reason_to_refuse(self.loop.time())
+            if reason:
+                return StoreFullError(reason, written=False)
+        return None if effects.sends is None else self._unknown_target(effects.sends)
+
+    def _unknown_target(self, sends: list[Message]) -> UnknownActorTypeError | None:
         """Return an error when a message is for a type that nobody registered."""
         for message in sends:
             name = message.target.type

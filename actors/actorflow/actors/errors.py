@@ -153,6 +153,13 @@ class StoreUnavailableError(UnavailableError):
         self.written = written
 
 
+class StoreFullError(StoreUnavailableError):
+    """The store has no room for new actors; what exists goes on. When `written` is False, the
+    reaction is to refuse what creates, not to send the commit again."""
+
+    code = "STORE_FULL"
+
+
 class CorruptError(ActorflowError):
     """Stored data of one actor cannot be read. The data is kept as it is."""
 

@@ -8,7 +8,7 @@ import traceback
 from typing import TYPE_CHECKING, NamedTuple
 
 from actorflow.actors.activation import Activation, ActivationState
-from actorflow.actors.errors import ActorCallError, ActorflowError, CorruptError
+from actorflow.actors.errors import ActorCallError, ActorflowError, CorruptError, StoreFullError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,6 +26,10 @@ DOUBLINGS_MAX = 30
 
 SLOW_S = 1.0
 """Turns that hold the event loop for longer are named in the log: nobody is served meanwhile."""
+
+
+FULL_S = 1.0
+"""Pause before a durable message that creates an actor is tried again in a full store."""
 
 
 class Verdict(NamedTuple):
@@ -50,9 +54,11 @@ class TurnFailures:
 
     def judge(self, actor: ActorId, message: Message, error: Exception) -> Verdict:
         """Decide about a failed turn and log it once."""
+        durable = message.id != 0 or message.reminder is not None
+        if isinstance(error, StoreFullError):  # not the turn's fault: it is no attempt
+            return Verdict(error, park=False, reason="", pause_s=FULL_S if durable else 0.0)
         message.attempt += 1
         limits = self._env.limits
-        durable = message.id != 0 or message.reminder is not None
         park = message.id != 0 and message.attempt >= limits.message_attempts
         reason = f"{type(error).__name__}: {_text_of(error)}"
         level = logging.ERROR if durable else logging.INFO

@@ -322,8 +322,8 @@ class Partition:
         problem = effects.rejection
         if problem is not None and not effects.keep:
             effects = Effects(activation.actor_id)
-        elif effects.sends is not None and (unknown := self._env.unknown_target(effects.sends)):
-            self._turn_failed(activation, message, unknown)
+        elif fault := self._env.fault_in(effects, creates=activation.number == 0):
+            self._turn_failed(activation, message, fault)
             return
         batch = self._batch
         changed = message.id != 0

@@ -41,17 +41,30 @@ _PLACE_BYTES = 4 + 16 + 16
 class PackedCommit:
     """A commit ready to be sent: the same command every time."""
 
-    __slots__ = ("command", "commit", "fault", "is_doubtful", "script")
+    __slots__ = ("_command", "_script", "commit", "fault", "is_doubtful")
 
     def __init__(self, commit: Commit, script: Script, command: Command, fault: str) -> None:
         self.commit = commit
-        self.script = script
-        self.command = command
+        self._script = script
+        self._command = command
         self.fault = fault
         """What is wrong with it, or ""; it is sent all the same, since an owner that was fenced out
         must hear that first."""
         self.is_doubtful = False
         """Whether nobody knows if a server has carried it out."""
+
+    @property
+    def script(self) -> Script:
+        """The script of `command`. What may have been done already must be answered by a full
+        server as well."""
+        return COMMIT_WHEN_FULL if self.is_doubtful else self._script
+
+    @property
+    def command(self) -> Command:
+        """The call of `script`."""
+        if self.is_doubtful:
+            return (self._command[0], COMMIT_WHEN_FULL.sha, *self._command[2:])
+        return self._command
 
 
 def pack_commit(commit: Commit, keys: PartitionKeys) -> PackedCommit:

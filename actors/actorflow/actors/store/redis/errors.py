@@ -13,7 +13,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from actorflow.actors.errors import CorruptError, StoreUnavailableError, UsageError
+from actorflow.actors.errors import CorruptError, StoreFullError, StoreUnavailableError, UsageError
 
 TEXT_MAX = 200
 """How much of a server's own words stands in an error of ours."""
@@ -86,7 +86,8 @@ def refusal(error: RedisError, place: object) -> StoreUnavailableError | Corrupt
             "stop its owner and check it"
         )
     cause = _CAUSES.get(word, "Redis refused")
-    return StoreUnavailableError(f"{place}: {cause} ({text})", written=False)
+    kind = StoreFullError if word == "OOM" else StoreUnavailableError
+    return kind(f"{place}: {cause} ({text})", written=False)
 
 
 def failure(

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 
 from actorflow.actors.errors import StoreUnavailableError, UsageError
 from actorflow.actors.store.redis.keys import slot_of
-from actorflow.actors.store.redis.script import BEAT
+from actorflow.actors.store.redis.script import BEAT, SEND
 from actorflow.actors.transport import Member, Received
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from actorflow.actors.store.redis.client import RedisClient
-    from actorflow.actors.store.redis.script import Command
     from actorflow.actors.store.redis.store import RedisStore
 
 _log = logging.getLogger(__name__)
@@ -30,6 +29,9 @@ BLOCK_MS = 2_000
 
 READ_COUNT = 500
 """Letters in one read of one inbox."""
+
+SEND_COUNT = 64
+"""Letters that are appended to an inbox at once."""
 
 INBOX_MAX = 100_000
 """Letters that an inbox holds about; the oldest are dropped. Links send again, callers time out."""
@@ -97,12 +99,16 @@ class RedisPost:
 
     async def send(self, letters: Sequence[tuple[int | str, bytes]]) -> None:
         """See `Transport.send`."""
-        by_slot: dict[int, list[Command]] = {}
+        by_address: dict[int | str, list[bytes]] = {}
         for address, data in letters:
-            command = ("XADD", self._key(address), "MAXLEN", "~", INBOX_MAX, "*", "d", data)
-            by_slot.setdefault(self._slot(address), []).append(command)
-        client = self._open_client()
-        await asyncio.gather(*(client.ask(slot, *group) for slot, group in by_slot.items()))
+            by_address.setdefault(address, []).append(data)
+        await asyncio.gather(*(self._send_to(*pair) for pair in by_address.items()))
+
+    async def _send_to(self, address: int | str, letters: list[bytes]) -> None:
+        client, slot, key = self._open_client(), self._slot(address), (self._key(address),)
+        for i in range(0, len(letters), SEND_COUNT):
+            command = SEND.call(key, (INBOX_MAX, *letters[i : i + SEND_COUNT]))
+            await client.run(slot, SEND, command)
 
     def subscribe(self, partition: int, cursor: str) -> None:
         """See `Transport.subscribe`."""

@@ -52,7 +52,8 @@ COMMIT_WHEN_FULL = script("commit", "allow-oom")
 ACQUIRE = script("acquire", "allow-oom")
 RENEW = script("renew", "allow-oom")
 RELEASE = script("release", "allow-oom")
-BEAT = script("beat")
+BEAT = script("beat", "allow-oom")
+SEND = script("send", "allow-oom")
 FOUND = script("found")
 CREATE = script("create")
 LOAD = script("load", "no-writes,allow-oom")
@@ -67,6 +68,7 @@ ALL = (
     RENEW,
     RELEASE,
     BEAT,
+    SEND,
     FOUND,
     CREATE,
     LOAD,
