@@ -9,6 +9,8 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from actorflow.actors import (
     ERASE,
     ActorId,
@@ -24,6 +26,7 @@ from actorflow.actors.runtime import LEASE_TTL_MS
 from actorflow.workflow.activity import ActivityRunner
 from actorflow.workflow.dispatch import Dispatcher
 from actorflow.workflow.errors import (
+    ChildrenUncheckedError,
     InstanceNotFoundError,
     NotTerminalError,
 )
@@ -258,7 +261,8 @@ class WorkflowEngine(InstanceReader):
             app_id: of the workers that are to run it; "" is this engine's own.
 
         Raises:
-            InstanceExistsError: the id is taken by an instance that has not ended.
+            InstanceExistsError: the id is taken by an instance that has not ended, or a child of
+                which has not.
             IdempotencyConflictError: the key came with another name or input.
             InvalidRequestError: a name or id that cannot be used.
         """
@@ -277,7 +281,12 @@ class WorkflowEngine(InstanceReader):
             version,
             dict(tags or {}),
         )
-        await self.actors.call(actor, START, pack(request), repeatable=True)
+        try:
+            await self.actors.call(actor, START, pack(request), repeatable=True)
+        except ChildrenUncheckedError:
+            await self._check_children_ended(actor)
+            again = pack(replace(request, children_ended=True))
+            await self.actors.call(actor, START, again, repeatable=True)
         return actor.key
 
     # ---- operations ----------------------------------------------------------------------------

@@ -24,6 +24,17 @@ class InstanceExistsError(UsageError):
         self.instance_id = instance_id
 
 
+class ChildrenUncheckedError(UsageError):
+    """A start takes the place of an instance with children. Never seen by users: the engine looks
+    whether they have ended, and starts again."""
+
+    code = "CHILDREN_UNCHECKED"
+
+    def __init__(self, instance_id: str) -> None:
+        super().__init__(f"whether the children of '{instance_id}' have ended is not known")
+        self.instance_id = instance_id
+
+
 class NotTerminalError(UsageError):
     """The operation needs an instance that has ended."""
 

@@ -18,6 +18,7 @@ from actorflow.actors import REMIND, ActorId, Reminder
 from actorflow.actors.errors import LimitExceededError, UsageError
 from actorflow.workflow.codec import decode_event
 from actorflow.workflow.errors import (
+    ChildrenUncheckedError,
     IdempotencyConflictError,
     InstanceExistsError,
     InstanceNotFoundError,
@@ -173,8 +174,9 @@ class InstanceActor:
         if depth > depth_max:
             limit = "the depth of child workflows below their root (child_depth_max)"
             return LimitExceededError(limit, depth_max, depth)
-        if old is None:
-            return None
+        return self._conflict(old, request) if old is not None else None
+
+    def _conflict(self, old: Execution, request: StartRequest) -> UsageError | None:
         instance_id = self._actor_id.key
         if request.idempotency_key and old.start_key.startswith(_key_hash(request) + ":"):
             return IdempotencyConflictError(
@@ -188,6 +190,8 @@ class InstanceActor:
             )
         if not old.status().is_terminal:
             return InstanceExistsError(instance_id)
+        if old.state.children_seen and not request.children_ended and request.parent is None:
+            return ChildrenUncheckedError(instance_id)
         return None
 
     def _refuse_start(self, effects: Effects, request: StartRequest, refusal: UsageError) -> None:

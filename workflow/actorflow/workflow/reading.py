@@ -8,19 +8,24 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from actorflow.actors import ActorId
 from actorflow.actors.errors import CorruptError
-from actorflow.workflow.errors import InstanceNotFoundError, InvalidRequestError
+from actorflow.workflow.errors import (
+    InstanceExistsError,
+    InstanceNotFoundError,
+    InvalidRequestError,
+)
 from actorflow.workflow.events import Status
 from actorflow.workflow.instance import InstanceActor
 from actorflow.workflow.model import History, Instance, InstanceFilter, InstancePage, WaitReason
 from actorflow.workflow.naming import instance_actor, known_actor
-from actorflow.workflow.records import history_of, instance_of, listed_of, query_of
+from actorflow.workflow.records import children_in, history_of, instance_of, listed_of, query_of
 from actorflow.workflow.requests import WHY, instance_type
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from actorflow.actors import ActorId, ActorRecord, ActorSystem
+    from actorflow.actors import ActorRecord, ActorSystem
 
 REREAD_S = 5.0
 """A waiting client reads the store again this often, so that a lost notice cannot hang it."""
@@ -148,6 +153,22 @@ class InstanceReader:
         live = self.actors.live(actor)
         execution = live.execution if isinstance(live, InstanceActor) else None
         return execution is not None and execution.status() not in phases
+
+    async def _check_children_ended(self, actor: ActorId, *, of: str = "") -> None:
+        """Raise InstanceExistsError when a descendant of an instance that has ended has not."""
+        (record,) = await self.actors.read([actor], with_log=True)
+        if record is None:
+            return
+        root = of or actor.key
+        if of and not instance_of(record).status.is_terminal:
+            raise InstanceExistsError(
+                root,
+                f"cannot recreate workflow with ID '{root}': child workflow '{actor.key}': "
+                "orchestration has not yet completed",
+            )
+        for child_id, app_id in children_in(history_of(record)):
+            child = ActorId(instance_type(app_id) if app_id else actor.type, child_id)
+            await self._check_children_ended(child, of=root)
 
     async def _call(
         self, instance_id: str, method: str, payload: bytes = b"", *, app_id: str = ""

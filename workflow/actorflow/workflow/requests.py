@@ -42,7 +42,8 @@ class _Request(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class StartRequest(_Request, frozen=True):
-    """Create an instance, or replace one that has ended."""
+    """Create an instance, or replace one that has ended. `children_ended` says that somebody has
+    looked at the children of the one that is replaced."""
 
     name: str
     input: str | None = None
@@ -55,6 +56,7 @@ class StartRequest(_Request, frozen=True):
     version: str | None = None
     tags: dict[str, str] = {}
     propagated: PropagatedHistory | None = None
+    children_ended: bool = False
 
 
 class RaiseRequest(_Request, frozen=True):
