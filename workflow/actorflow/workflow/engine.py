@@ -24,6 +24,7 @@ from actorflow.actors.clock import Clock, IdSource, SystemIds
 from actorflow.actors.errors import CorruptError
 from actorflow.actors.runtime import LEASE_TTL_MS
 from actorflow.workflow.activity import ActivityRunner
+from actorflow.workflow.apps import APP_TYPE
 from actorflow.workflow.dispatch import Dispatcher
 from actorflow.workflow.errors import (
     ChildrenUncheckedError,
@@ -130,6 +131,7 @@ class WorkflowEngine(InstanceReader):
             store,
             [
                 ActorType(INSTANCE, self._activate, with_log=True, is_family=True),
+                APP_TYPE,
                 WorkerType(ACTIVITY, self._deliver_activity, self._completed),
                 WorkerType(WORKER, self._deliver_wanted, self._completed),
             ],
@@ -164,6 +166,7 @@ class WorkflowEngine(InstanceReader):
         """Open the store and take up everything that waits. Raises as `ActorSystem.start`."""
         await self.actors.start()
         self.workers.start()
+        self.workers.apps.note_soon(self.app_id)
 
     async def shut_down(self, *, drain_s: float = 10.0) -> None:
         """Refuse new calls, let running activities finish for at most `drain_s`, commit, close.
@@ -282,7 +285,8 @@ class WorkflowEngine(InstanceReader):
             dict(tags or {}),
         )
         try:
-            await self.actors.call(actor, START, pack(request), repeatable=True)
+            await self.workers.apps.note(app_id or self.app_id)
+        await self.actors.call(actor, START, pack(request), repeatable=True)
         except ChildrenUncheckedError:
             await self._check_children_ended(actor)
             again = pack(replace(request, children_ended=True))
@@ -424,6 +428,7 @@ class WorkflowEngine(InstanceReader):
             new_child_instance_id=new_child_instance_id,
         )
         actor = instance_actor(new_id, app_id or self.app_id)
+        await self.workers.apps.note(app_id or self.app_id)
         await self.actors.call(actor, SEED, pack(request))
         return new_id
 

@@ -14,13 +14,21 @@ from typing import TYPE_CHECKING
 
 from actorflow.actors.address import ActorId, partition_of
 from actorflow.actors.ports import Query
+from actorflow.workflow.apps import instance_types
 from actorflow.workflow.errors import HistoryCorruptError, NonDeterminismError
 from actorflow.workflow.fsck_rows import Parked, Waiting, link_faults, not_arrived
-from actorflow.workflow.fsck_rules import Child, Examined, Finding, check_rows, examine
+from actorflow.workflow.fsck_rules import (
+    Child,
+    Examined,
+    Finding,
+    check_rows,
+    child_actor,
+    examine,
+    name_of,
+)
 from actorflow.workflow.limits import DEFAULT_LIMITS
 from actorflow.workflow.records import head_of
 from actorflow.workflow.replay import WorkflowRun
-from actorflow.workflow.requests import INSTANCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -53,7 +61,7 @@ class Report:
     """What a check found. `suspects` are kept for a repair; notes are among the findings."""
 
     findings: list[Finding] = field(default_factory=list)
-    suspects: list[str] = field(default_factory=list)
+    suspects: list[ActorId] = field(default_factory=list)
     parked: list[Parked] = field(default_factory=list)
     partitions: int = 0
     instances: int = 0
@@ -118,22 +126,22 @@ class Fsck:
         report.messages = waiting.message_count
         report.reminders = waiting.reminder_count
         report.on_links = waiting.on_link_count
-        suspects: list[str] = []
-        seen_with_reminders: set[str] = set()
-        async for group in self._groups():
+        suspects: list[ActorId] = []
+        seen_with_reminders: set[ActorId] = set()
+        async for group in self._groups(waiting):
             children = await self._children(group)
             for seen in group:
                 report.instances += 1
                 report.open_instances += seen.is_open
                 report.events += seen.record.log_length
-                if seen.instance_id in waiting.numbers:
-                    seen_with_reminders.add(seen.instance_id)
+                if seen.actor in waiting.numbers:
+                    seen_with_reminders.add(seen.actor)
                 found = self._row_findings(seen, waiting, children)
                 report.add(seen.findings)
                 if found:
-                    suspects.append(seen.instance_id)
+                    suspects.append(seen.actor)
                 elif any(finding.cure for finding in seen.findings):
-                    report.suspects.append(seen.instance_id)
+                    report.suspects.append(seen.actor)
             self._progress(report.instances)
         report.add(self._parked(waiting))
         report.add(await self._lasting_orphans(waiting, seen_with_reminders))
@@ -165,19 +173,20 @@ class Fsck:
             report.add(found)
         return waiting
 
-    async def _groups(self) -> AsyncIterator[list[Examined]]:
-        after = ""
-        while True:
-            page = await self._store.find(Query(INSTANCE, PAGE, after=after))
-            for start in range(0, len(page), GROUP):
-                ids = [record.actor.key for record in page[start : start + GROUP]]
-                yield await self._examined(ids)
-            if len(page) < PAGE:
-                return
-            after = page[-1].actor.key
+    async def _groups(self, waiting: Waiting) -> AsyncIterator[list[Examined]]:
+        seen = {actor.type for actor in (*waiting.to_instance, *waiting.workers)}
+        for actor_type in await instance_types(self._store, seen):
+            after = ""
+            while True:
+                page = await self._store.find(Query(actor_type, PAGE, after=after))
+                for start in range(0, len(page), GROUP):
+                    yield await self._examined([r.actor for r in page[start : start + GROUP]])
+                if len(page) < PAGE:
+                    break
+                after = page[-1].actor.key
 
-    async def _examined(self, ids: Sequence[str]) -> list[Examined]:
-        records = await self._load([ActorId(INSTANCE, id_) for id_ in ids], with_log=True)
+    async def _examined(self, actors: Sequence[ActorId]) -> list[Examined]:
+        records = await self._load(actors, with_log=True)
         return [examine(record) for record in records if record is not None]
 
     async def _load(self, actors: Sequence[ActorId], *, with_log: bool) -> list[ActorRecord | None]:
@@ -190,21 +199,21 @@ class Fsck:
             found.update(zip(mine, records, strict=True))
         return [found[actor] for actor in actors]
 
-    async def _children(self, group: Iterable[Examined]) -> dict[str, Child | None]:
-        ids = {
-            child.instance_id
+    async def _children(self, group: Iterable[Examined]) -> dict[ActorId, Child | None]:
+        actors = {
+            child_actor(seen, child)
             for seen in group
             if seen.is_open and seen.state is not None
             for child in seen.state.open_children.values()
         }
-        ordered = sorted(ids)
-        records = await self._load([ActorId(INSTANCE, id_) for id_ in ordered], with_log=False)
-        return {id_: _child(record) for id_, record in zip(ordered, records, strict=True)}
+        ordered = sorted(actors)
+        records = await self._load(ordered, with_log=False)
+        return {actor: _child(record) for actor, record in zip(ordered, records, strict=True)}
 
     # ---- judging -------------------------------------------------------------------------------
 
     def _row_findings(
-        self, seen: Examined, waiting: Waiting, children: dict[str, Child | None]
+        self, seen: Examined, waiting: Waiting, children: dict[ActorId, Child | None]
     ) -> list[Finding]:
         """Apply the rules about rows; leave what they find out of `seen.findings`."""
         open_ids = self._open_ids(seen)
@@ -212,17 +221,20 @@ class Fsck:
         check_rows(seen, waiting, children, open_ids=open_ids)
         found = seen.findings[own:]
         del seen.findings[own:]
-        number = waiting.numbers.get(seen.instance_id, seen.record.number)
+        number = waiting.numbers.get(seen.actor, seen.record.number)
         if number != seen.record.number:
             text = f"reminders of actor number {number}, which is gone; it is {seen.record.number}"
-            found.append(Finding("reminder", seen.instance_id, text))
+            found.append(Finding("reminder", name_of(seen.actor), text))
         return found
 
     def _open_ids(self, seen: Examined) -> frozenset[int] | None:
         """Run the code over its history; return what it waits for, or None without the code."""
-        if self._registry is None or not seen.is_open or not seen.history:
+        state = seen.state
+        if self._registry is None or state is None or not seen.is_open or not seen.history:
             return None
-        name = seen.state.name if seen.state is not None else ""
+        if state.is_remote:
+            return None  # its code is elsewhere
+        name = state.name
         definition = self._registry.workflow_named(name)
         if definition is None:
             seen.add("code", f"workflow {name!r} is not in the program", is_note=True)
@@ -251,23 +263,24 @@ class Fsck:
             for partition, row in waiting.parked
         ]
 
-    async def _lasting_orphans(self, waiting: Waiting, seen: set[str]) -> list[Finding]:
+    async def _lasting_orphans(self, waiting: Waiting, seen: set[ActorId]) -> list[Finding]:
         """In a store in use an instance may be purged after its reminders were read."""
         found = await self._orphans(waiting, set(waiting.numbers) - seen)
         if found and self._is_live:
             now = await self._waiting(None)
-            again = await self._orphans(now, {f.subject for f in found} & set(now.numbers))
+            again = await self._orphans(now, (set(waiting.numbers) - seen) & set(now.numbers))
             found = [finding for finding in found if finding in again]
         return found
 
-    async def _orphans(self, waiting: Waiting, keys: set[str]) -> list[Finding]:
+    async def _orphans(self, waiting: Waiting, missing: set[ActorId]) -> list[Finding]:
         """I13: reminders of actors that are gone. Those of new instances are not among them."""
         found = []
-        actors = [ActorId(INSTANCE, key) for key in sorted(keys)]
+        actors = sorted(missing)
         for actor, record in zip(actors, await self._load(actors, with_log=False), strict=True):
-            if record is None or record.number != waiting.numbers[actor.key]:
-                names = ", ".join(waiting.reminders[actor.key])
-                found.append(Finding("orphan", actor.key, f"reminder {names} of a purged instance"))
+            if record is None or record.number != waiting.numbers[actor]:
+                names = ", ".join(waiting.reminders[actor])
+                text = f"reminder {names} of a purged instance"
+                found.append(Finding("orphan", name_of(actor), text))
         for partition, due in waiting.others:
             (other,) = await self._store.load(partition, [due.actor], with_log=False)
             if other is None or other.number != due.number:
@@ -277,9 +290,9 @@ class Fsck:
 
     # ---- looking again -------------------------------------------------------------------------
 
-    async def _confirm(self, suspects: list[str], links: set[Finding], report: Report) -> None:
+    async def _confirm(self, suspects: list[ActorId], links: set[Finding], report: Report) -> None:
         """Keep the findings that stay while their instance, or link, does not move."""
-        seen_before: dict[str, tuple[ActorRecord, set[Finding]]] = {}
+        seen_before: dict[ActorId, tuple[ActorRecord, set[Finding]]] = {}
         for look in range(LOOKS if self._is_live else 1):
             if not suspects and not links:
                 return
@@ -300,24 +313,24 @@ class Fsck:
             report.suspects.append(key)
 
     async def _look_again(
-        self, ids: list[str]
-    ) -> tuple[dict[str, tuple[ActorRecord, set[Finding]]], set[Finding]]:
+        self, ids: list[ActorId]
+    ) -> tuple[dict[ActorId, tuple[ActorRecord, set[Finding]]], set[Finding]]:
         """Return the findings about rows of instances, whose records are the same before and after
         the rows were read, and those about links."""
-        before: dict[str, ActorRecord] = {}
+        before: dict[ActorId, ActorRecord] = {}
         for start in range(0, len(ids), GROUP):
             for seen in await self._examined(ids[start : start + GROUP]):
-                before[seen.instance_id] = seen.record._replace(log=())
+                before[seen.actor] = seen.record._replace(log=())
         waiting = await self._waiting(None)
-        result: dict[str, tuple[ActorRecord, set[Finding]]] = {}
+        result: dict[ActorId, tuple[ActorRecord, set[Finding]]] = {}
         for start in range(0, len(ids), GROUP):
             group = await self._examined(ids[start : start + GROUP])
             children = await self._children(group)
             for seen in group:
                 found = set(self._row_findings(seen, waiting, children))
                 record = seen.record._replace(log=())
-                if found and before.get(seen.instance_id) == record:
-                    result[seen.instance_id] = (record, found)
+                if found and before.get(seen.actor) == record:
+                    result[seen.actor] = (record, found)
         return result, waiting.link_findings
 
     # ---- repair --------------------------------------------------------------------------------

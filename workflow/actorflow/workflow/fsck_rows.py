@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from actorflow.actors.address import partition_of
+from actorflow.actors.address import ActorId, partition_of
 from actorflow.workflow.errors import HistoryCorruptError
 from actorflow.workflow.fsck_rules import Finding
 from actorflow.workflow.requests import (
@@ -19,11 +19,13 @@ from actorflow.workflow.requests import (
     INSTANCE,
     RESULT,
     START,
+    TURN,
     WORKER,
     WORKER_READY,
     StartRequest,
     WorkerWanted,
     WorkItem,
+    instance_type,
     unpack,
     unpack_result,
 )
@@ -31,7 +33,6 @@ from actorflow.workflow.requests import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from actorflow.actors.address import ActorId
     from actorflow.actors.ports import (
         DueReminder,
         LinkEntry,
@@ -53,21 +54,21 @@ class Parked(NamedTuple):
 class Waiting:
     """Counts of messages by what they bring on, and reminders by their instance.
 
-    work, results: by instance, execution and action. starts: child and parent. wakers: messages
-    that make an instance look at its inbox. workers: requests for a worker. `others` are reminders
-    of actors that are no workflow instances. A parked message counts where it belongs, since it is
-    a finding of its own.
+    Instances are named by their actors, since two apps may use the same id. work, results: by
+    instance, execution and action. starts: child and parent. wakers: messages that make an instance
+    look at its inbox. workers: requests for a worker. `others` are reminders of actors that are no
+    workflow instances. A parked message counts where it belongs, since it is a finding of its own.
     """
 
     def __init__(self) -> None:
-        self.work: Counter[tuple[str, str, int]] = Counter()
-        self.results: Counter[tuple[str, str, int]] = Counter()
-        self.starts: set[tuple[str, ParentRef]] = set()
-        self.wakers: Counter[str] = Counter()
-        self.workers: Counter[str] = Counter()
-        self.to_instance: Counter[str] = Counter()
-        self.reminders: dict[str, dict[str, Reminder]] = defaultdict(dict)
-        self.numbers: dict[str, int] = {}
+        self.work: Counter[tuple[ActorId, str, int]] = Counter()
+        self.results: Counter[tuple[ActorId, str, int]] = Counter()
+        self.starts: set[tuple[ActorId, ParentRef]] = set()
+        self.wakers: Counter[ActorId] = Counter()
+        self.workers: Counter[ActorId] = Counter()
+        self.to_instance: Counter[ActorId] = Counter()
+        self.reminders: dict[ActorId, dict[str, Reminder]] = defaultdict(dict)
+        self.numbers: dict[ActorId, int] = {}
         self.others: list[tuple[int, DueReminder]] = []
         self.parked: list[Parked] = []
         self.link_findings: set[Finding] = set()
@@ -85,9 +86,9 @@ class Waiting:
                 yield Finding("message", row.target.key, f"message {row.id}: {fault}")
         for due in recovery.reminders:
             self.reminder_count += 1
-            if due.actor.type == INSTANCE:
-                self.reminders[due.actor.key][due.reminder.name] = due.reminder
-                self.numbers[due.actor.key] = due.number
+            if is_instance(due.actor):
+                self.reminders[due.actor][due.reminder.name] = due.reminder
+                self.numbers[due.actor] = due.number
             else:
                 self.others.append((partition, due))
 
@@ -103,27 +104,33 @@ class Waiting:
         try:
             if target.type == ACTIVITY:
                 item = unpack(WorkItem, payload)
-                self.work[item.instance_id, item.execution_id, item.task_id] += 1
+                asker = ActorId(item.asker_type, item.instance_id)
+                self.work[asker, item.execution_id, item.task_id] += 1
             elif target.type == WORKER:
-                unpack(WorkerWanted, payload)
-                self.workers[target.key] += 1
-            elif target.type == INSTANCE:
-                self._add_to_instance(target.key, method, payload)
+                wanted = unpack(WorkerWanted, payload)
+                self.workers[ActorId(instance_type(wanted.app_id), target.key)] += 1
+            elif is_instance(target):
+                self._add_to_instance(target, method, payload)
         except (msgspec.MsgspecError, HistoryCorruptError, ValueError) as error:
             return f"a {method!r} for {target.type} cannot be read: {error}"
         return ""
 
-    def _add_to_instance(self, key: str, method: str, payload: bytes) -> None:
-        self.to_instance[key] += 1
+    def _add_to_instance(self, actor: ActorId, method: str, payload: bytes) -> None:
+        self.to_instance[actor] += 1
         if method == RESULT:
             execution_id, _, event = unpack_result(payload)
-            self.results[key, execution_id, getattr(event, "task_id", 0)] += 1
+            self.results[actor, execution_id, getattr(event, "task_id", 0)] += 1
         elif method == START:
             parent = unpack(StartRequest, payload).parent
             if parent is not None:
-                self.starts.add((key, parent))
-        elif method in (WORKER_READY, GO_ON):
-            self.wakers[key] += 1
+                self.starts.add((actor, parent))
+        elif method in (WORKER_READY, GO_ON, TURN):
+            self.wakers[actor] += 1
+
+
+def is_instance(actor: ActorId) -> bool:
+    """Whether an actor is a workflow instance, of whichever app."""
+    return actor.type.partition("@")[0] == INSTANCE
 
 
 def not_arrived(

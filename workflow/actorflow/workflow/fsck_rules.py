@@ -7,6 +7,7 @@ be cured is collected as `Effects`, as if a turn of the instance had asked for i
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,7 +19,6 @@ from actorflow.workflow.errors import HistoryCorruptError
 from actorflow.workflow.events import (
     NEVER_NS,
     ChildCompleted,
-    ChildCreated,
     ChildFailed,
     ExecutionCompleted,
     ExecutionStarted,
@@ -26,10 +26,9 @@ from actorflow.workflow.events import (
     Status,
     TaskCompleted,
     TaskFailed,
-    TaskScheduled,
-    TimerCreated,
     TimerFired,
 )
+from actorflow.workflow.fsck_history import history_faults
 from actorflow.workflow.outbound import (
     carry_out,
     parent_ref,
@@ -38,12 +37,12 @@ from actorflow.workflow.outbound import (
     timer_of,
 )
 from actorflow.workflow.records import Head, head_of, history_of, inbox_of, instance_of, summary_of
-from actorflow.workflow.requests import INSTANCE, WORKER_READY
+from actorflow.workflow.requests import DEFAULT_APP, WORKER_READY, app_of, instance_type
 from actorflow.workflow.retention import RETENTION
 from actorflow.workflow.state import InstanceState, state_before
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from actorflow.actors.ports import ActorRecord
     from actorflow.workflow.fsck_rows import Waiting
@@ -53,10 +52,17 @@ SCHEDULED_START = "start"
 """Name of the reminder that begins a scheduled start."""
 
 
+def name_of(actor: ActorId) -> str:
+    """Return what people call an instance: its id, and its app unless that is the default one."""
+    app_id = app_of(actor.type)
+    return actor.key if app_id == DEFAULT_APP else f"{actor.key} (app {app_id})"
+
+
 class Finding(NamedTuple):
     """Something that does not hold. `cure` is what a repair would do, "" where nothing can be done.
 
-    A note is worth knowing and no fault. `subject` is an instance id, or a partition as text.
+    A note is worth knowing and no fault. `subject` is an instance as `name_of` says, or a partition
+    as text.
     """
 
     code: str
@@ -83,6 +89,11 @@ class Examined:
     state: InstanceState | None = None
 
     @property
+    def actor(self) -> ActorId:
+        """The instance."""
+        return self.record.actor
+
+    @property
     def instance_id(self) -> str:
         """The instance's id."""
         return self.record.actor.key
@@ -99,7 +110,7 @@ class Examined:
 
     def add(self, code: str, detail: str, cure: str = "", *, is_note: bool = False) -> None:
         """Note a finding about this instance."""
-        self.findings.append(Finding(code, self.instance_id, detail, cure, is_note))
+        self.findings.append(Finding(code, name_of(self.actor), detail, cure, is_note))
 
 
 # ---- the record alone ----------------------------------------------------------------------------
@@ -155,47 +166,6 @@ def _decode(seen: Examined) -> None:
         seen.state.apply(event)
 
 
-def history_faults(history: Sequence[HistoryEvent]) -> Iterator[str]:
-    """Yield what is wrong with the history of one execution (I1, and the parts of I5, I6, I9 that
-    it shows)."""
-    ids = [event.event_id for event in history if event.event_id >= 0]
-    expected = list(range(1, len(ids) + 1))
-    if ids != expected:
-        place = next(i for i, (a, b) in enumerate(zip(ids, expected, strict=True)) if a != b)
-        yield f"action ids have a gap or a repetition: {ids[place]} where {place + 1} belongs"
-    newest_ns = 0
-    for index, event in enumerate(history):
-        if event.at_ns < newest_ns:
-            yield f"time runs backwards at event {index}"
-        newest_ns = max(newest_ns, event.at_ns)
-    if history and not isinstance(history[0], ExecutionStarted):
-        yield f"begins with {type(history[0]).__name__}, not with its start"
-    ends = [i for i, event in enumerate(history) if isinstance(event, ExecutionCompleted)]
-    if len(ends) > 1 or (ends and ends[0] != len(history) - 1):
-        yield "goes on after its end"
-    yield from _answer_faults(history)
-
-
-def _answer_faults(history: Sequence[HistoryEvent]) -> Iterator[str]:
-    asked: dict[int, HistoryEvent] = {}
-    for event in history:
-        match event:
-            case TaskScheduled() | ChildCreated() | TimerCreated():
-                asked[event.event_id] = event
-            case TaskCompleted(task_id=action_id) | TaskFailed(task_id=action_id):
-                if not isinstance(asked.pop(action_id, None), TaskScheduled):
-                    yield f"activity {action_id} has a result without a call, or a second one"
-            case ChildCompleted(task_id=action_id) | ChildFailed(task_id=action_id):
-                if not isinstance(asked.pop(action_id, None), ChildCreated):
-                    yield f"child {action_id} ends without a start, or a second time"
-            case TimerFired(timer_id=action_id):
-                timer = asked.pop(action_id, None)
-                if not isinstance(timer, TimerCreated):
-                    yield f"timer {action_id} fires without being set, or a second time"
-                elif event.at_ns < timer.fire_at_ns:
-                    yield f"timer {action_id} fires {timer.fire_at_ns - event.at_ns} ns early"
-
-
 def _check_head(seen: Examined) -> None:
     """The summary is the fold of the log; what the log does not say is taken over from it."""
     shown, summary = _shown(seen), seen.record.summary
@@ -225,7 +195,10 @@ def _shown(seen: Examined) -> InstanceState | None:
         return None
     if start is None or seen.state.started:
         return seen.state
-    return state_before(start, continues=summary.phase == Status.RUNNING)
+    shown = state_before(start, continues=summary.phase == Status.RUNNING)
+    shown.stalled_reason = seen.state.stalled_reason
+    shown.stalled_description = seen.state.stalled_description
+    return shown
 
 
 # ---- what brings it on ---------------------------------------------------------------------------
@@ -246,7 +219,7 @@ class Child(NamedTuple):
 def check_rows(
     seen: Examined,
     waiting: Waiting,
-    children: Mapping[str, Child | None],
+    children: Mapping[ActorId, Child | None],
     *,
     open_ids: frozenset[int] | None = None,
 ) -> None:
@@ -254,13 +227,13 @@ def check_rows(
     row is left of what is over.
 
     Args:
-        children: by id, at least all open children of the instance; None where there is none.
+        children: by actor, at least all open children of the instance; None where there is none.
         open_ids: the actions that the code itself still waits for, if the code was at hand: a timer
             that was cancelled is recorded nowhere else.
     """
     if seen.state is None:
         return
-    reminders = waiting.reminders.get(seen.instance_id, {})
+    reminders = waiting.reminders.get(seen.actor, {})
     _check_reminders(seen, reminders)
     if not seen.is_open:
         return
@@ -274,7 +247,7 @@ def check_rows(
     is_explained = len(seen.findings) > known
     if any(awake) or is_explained or seen.state.suspended or seen.state.stalled_reason:
         return
-    if waiting.to_instance[seen.instance_id] or waiting.workers[seen.instance_id]:
+    if waiting.to_instance[seen.actor] or waiting.workers[seen.actor]:
         return
     if not _arm_lost_timers(seen, reminders):
         seen.add("stuck", "it is open, and nothing that is stored will ever bring it on")
@@ -284,11 +257,22 @@ def _event(seen: Examined, action_id: int) -> HistoryEvent:
     return next(event for event in seen.history or () if event.event_id == action_id)
 
 
+def _answered(seen: Examined) -> Counter[int]:
+    """Count the results that the instance has, and that wait for its code."""
+    ids: Counter[int] = Counter()
+    for fact in seen.inbox.values():
+        if isinstance(fact, TaskCompleted | TaskFailed | ChildCompleted | ChildFailed):
+            ids[fact.task_id] += 1
+        elif isinstance(fact, TimerFired):
+            ids[fact.timer_id] += 1
+    return ids
+
+
 def _check_tasks(seen: Examined, waiting: Waiting) -> Iterator[bool]:
-    state = seen.state
+    state, answered = seen.state, _answered(seen)
     for task_id, task in (state.open_tasks if state is not None else {}).items():
-        name = (seen.instance_id, state.execution_id if state is not None else "", task_id)
-        rows = waiting.work[name] + waiting.results[name]
+        name = (seen.actor, state.execution_id if state is not None else "", task_id)
+        rows = waiting.work[name] + waiting.results[name] + answered[task_id]
         yield bool(rows)
         if rows == 0 and state is not None:
             carry_out(seen.cure, state, _event(seen, task_id))
@@ -302,11 +286,12 @@ def _check_tasks(seen: Examined, waiting: Waiting) -> Iterator[bool]:
 
 
 def _check_children(
-    seen: Examined, waiting: Waiting, children: Mapping[str, Child | None]
+    seen: Examined, waiting: Waiting, children: Mapping[ActorId, Child | None]
 ) -> Iterator[bool]:
-    state = seen.state
+    state, answered = seen.state, _answered(seen)
     for task_id, child in (state.open_children if state is not None else {}).items():
-        if waiting.results[seen.instance_id, state.execution_id if state else "", task_id]:
+        name = (seen.actor, state.execution_id if state else "", task_id)
+        if waiting.results[name] or answered[task_id]:
             yield True
         elif state is not None:
             found = _check_child(seen, state, task_id, child, waiting, children)
@@ -321,13 +306,14 @@ def _check_child(
     task_id: int,
     child: OpenChild,
     waiting: Waiting,
-    children: Mapping[str, Child | None],
+    children: Mapping[ActorId, Child | None],
 ) -> tuple[str, str] | None:
-    parent = parent_ref(state, task_id)
-    if (child.instance_id, parent) in waiting.starts:
+    actor = child_actor(seen, child)
+    parent = parent_ref(state, task_id, app_of(seen.actor.type) if child.app_id else "")
+    if (actor, parent) in waiting.starts:
         return None
-    text = f"child {task_id} ({child.instance_id})"
-    living = children.get(child.instance_id)
+    text = f"child {task_id} ({name_of(actor)})"
+    living = children.get(actor)
     if living is None or living.head.parent != parent:
         carry_out(seen.cure, state, _event(seen, task_id))
         why = "does not exist" if living is None else "is an instance of somebody else"
@@ -336,6 +322,12 @@ def _check_child(
         return None
     report_end(seen.cure, parent, child.instance_id, _end_of(living))
     return f"{text} has ended, and no message tells so", "send its end again"
+
+
+def child_actor(seen: Examined, child: OpenChild) -> ActorId:
+    """Return the actor of a child, which may be of another app."""
+    kind = instance_type(child.app_id) if child.app_id else seen.actor.type
+    return ActorId(kind, child.instance_id)
 
 
 def _end_of(child: Child) -> ExecutionCompleted:
@@ -352,10 +344,15 @@ def _check_timers(
     seen: Examined, reminders: Mapping[str, Reminder], open_ids: frozenset[int] | None
 ) -> Iterator[bool]:
     """A timer without a reminder may have been cancelled, which is recorded nowhere: only the code
-    knows. Without it, it is a fault when nothing else brings the instance on; see `check_rows`."""
-    state = seen.state
+    knows. Without it, it is a fault when nothing else brings the instance on; see `check_rows`.
+    Remote workers cancel none."""
+    state, answered = seen.state, _answered(seen)
+    if state is not None and state.is_remote:
+        open_ids = frozenset(state.open_timers)
     for timer_id, timer in (state.open_timers if state is not None else {}).items():
-        if timer.fire_at_ns >= NEVER_NS:
+        if answered[timer_id]:
+            yield True
+        elif timer.fire_at_ns >= NEVER_NS:
             yield open_ids is None or timer_id in open_ids
         elif timer_name(state.generation if state else 0, timer_id) in reminders:
             yield True
@@ -393,10 +390,10 @@ def _arm_lost_timers(seen: Examined, reminders: Mapping[str, Reminder]) -> bool:
 def _check_inbox(
     seen: Examined, waiting: Waiting, reminders: Mapping[str, Reminder]
 ) -> Iterator[bool]:
-    key, wanted = seen.instance_id, seen.head is not None and seen.head.worker_wanted
+    actor, wanted = seen.actor, seen.head is not None and seen.head.worker_wanted
     if not seen.inbox and not wanted:
         return
-    if waiting.workers[key] or waiting.wakers[key] or SCHEDULED_START in reminders:
+    if waiting.workers[actor] or waiting.wakers[actor] or SCHEDULED_START in reminders:
         yield True
         return
     if not seen.inbox and seen.state is not None and not seen.state.stalled_reason:
@@ -408,7 +405,7 @@ def _check_inbox(
         seen.cure.set_reminder(Reminder(SCHEDULED_START, due_ms, 0, b""))
         seen.add("inbox", "a scheduled start has no reminder", "set its reminder")
         return
-    seen.cure.send(ActorId(INSTANCE, key), WORKER_READY)
+    seen.cure.send(actor, WORKER_READY)
     seen.add("inbox", f"{what}, and no message will look again", "send a message that looks again")
 
 

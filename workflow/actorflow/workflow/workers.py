@@ -19,6 +19,7 @@ from actorflow.actors.errors import (
     StoppingError,
 )
 from actorflow.workflow.answers import Answers
+from actorflow.workflow.apps import Apps
 from actorflow.workflow.lending import Lending
 from actorflow.workflow.remote import PAYLOAD_SIZE_EXCEEDED
 from actorflow.workflow.requests import (
@@ -87,6 +88,7 @@ class WorkerPool:
         self._news = asyncio.Event()
         self._lending = Lending(actors, self, app_id)
         self._is_stopping = self._is_stopped = False
+        self.apps = Apps(actors)
 
     def start(self) -> None:
         """Begin to speak with other hosts, once the actor system runs."""
@@ -256,6 +258,7 @@ class WorkerPool:
         stream = WorkerStream(self, app_id, self._serial, items_max)
         self._app(app_id).streams.append(stream)
         _log.info("worker connected", extra={"app_id": app_id, "worker": stream.serial})
+        self.apps.note_soon(app_id)
         self.try_parked(app_id)
         self._lending.announce()
         self._news.set()
