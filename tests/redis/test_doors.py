@@ -12,7 +12,7 @@ from actorflow.actors.errors import StoreUnavailableError, UsageError
 from actorflow.actors.ports import Query
 from actorflow.actors.store.redis import RedisStore
 from tests.redis.load import Writer
-from tests.servers import KINDS, Server, free_port
+from tests.servers import KINDS, Kind, Server, cluster, free_port
 
 pytestmark = pytest.mark.asyncio
 
@@ -24,6 +24,9 @@ ACL = (
     "+client|setname", "+@read", "+@write", "-keys", "-scan",
 )  # fmt: skip
 """What docs/adr tells an administrator to grant."""
+
+CLUSTER_ACL = (*ACL, "+command", "+asking")
+"""The same for a Redis Cluster."""
 
 
 async def works(store: RedisStore) -> None:
@@ -50,6 +53,14 @@ class TestUsers:
 
     async def test_f20_user_with_the_documented_rights(self, server: Server) -> None:
         await works(RedisStore(f"redis://flow:{CANARY}@127.0.0.1:{server.port}", partition_count=2))
+
+    @pytest.mark.parametrize("kind", KINDS)
+    async def test_f20_user_of_a_cluster(self, tmp_path: Path, kind: Kind) -> None:
+        with cluster(kind, tmp_path, 2) as nodes:
+            for node in nodes:
+                node.do("ACL", "SETUSER", "flow", f">{CANARY}", *CLUSTER_ACL)
+            url = f"redis+cluster://flow:{CANARY}@127.0.0.1:{nodes[0].port}"
+            await works(RedisStore(url, partition_count=2))
 
     @pytest.mark.parametrize(
         ("login", "why"),
