@@ -28,8 +28,9 @@ from actorflow.actors.ports import (
 from actorflow.actors.store.memory import MemoryStore
 from actorflow.actors.store.sqlite import SqliteStore
 from actorflow.workflow import ActivityContext, Registry, WorkflowContext, WorkflowEngine
-from actorflow.workflow.archive import COMMIT_LOG_ENTRIES, Importer, Selection, export_instances
+from actorflow.workflow.archive import Selection, export_instances
 from actorflow.workflow.archive_format import ArchiveError
+from actorflow.workflow.archive_import import COMMIT_LOG_ENTRIES, Importer
 from actorflow.workflow.events import Status
 from actorflow.workflow.fsck import Fsck
 from actorflow.workflow.offline import OfflineStore
@@ -340,7 +341,7 @@ def test_what_is_no_archive_is_refused() -> None:
     refuse([], "no actorflow archive")
     refuse([b"\x00\x01"], "no actorflow archive")
     refuse(lines[1:], "no actorflow archive")
-    refuse([lines[0].replace(b'"version":1', b'"version":9'), *lines[1:]], "upgrade")
+    refuse([lines[0].replace(b'"version":2', b'"version":9'), *lines[1:]], "upgrade")
     refuse(lines[:-1], "cut off")
     refuse([*lines[:2], *lines[3:]], "lines are missing")
     refuse([*lines, lines[1].replace(b"a-1", b"a-9")], "lines are missing or were added")

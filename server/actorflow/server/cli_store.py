@@ -19,7 +19,8 @@ from actorflow.server.cli_client import CliError, Exit
 from actorflow.server.cli_show import plain
 from actorflow.server.options import DEFAULT_STORE, StoreUrl, parse_store
 from actorflow.server.stores import Found, StartUpError, open_store
-from actorflow.workflow.archive import Importer, Selection, export_instances
+from actorflow.workflow.archive import Selection, export_instances
+from actorflow.workflow.archive_import import Importer
 from actorflow.workflow.events import Status
 from actorflow.workflow.fsck import Fsck, Report
 from actorflow.workflow.offline import OfflineStore

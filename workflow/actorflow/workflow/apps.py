@@ -28,6 +28,9 @@ APP = "workflow.app"
 
 NOTE = "note"
 
+NOTED = Summary("", "", 0, 0, b"")
+"""Summary of such an actor: it has nothing to say but its key."""
+
 RETRY_S = 1.0
 """Pause before an app is noted again that could not be."""
 
@@ -54,7 +57,7 @@ class AppActor:
         """See `actors.TurnActor`."""
         if not self._is_noted:
             self._is_noted = True
-            effects.set_summary(Summary("", "", 0, 0, b""))
+            effects.set_summary(NOTED)
         effects.retire_actor()
         return b""
 

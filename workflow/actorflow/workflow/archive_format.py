@@ -16,12 +16,13 @@ import msgspec
 from actorflow.actors.address import ActorId
 from actorflow.actors.errors import UsageError
 from actorflow.actors.ports import MessageRow, Reminder, Summary
+from actorflow.workflow.requests import DEFAULT_APP, app_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-VERSION = 1
-"""Of the format; a reader refuses a newer one."""
+VERSION = 2
+"""Of the format; a reader refuses a newer one. Since 2 lines name apps, and messages their keys."""
 
 LINE_MAX_BYTES = 1024 * 1024 * 1024
 """Longest line that is read."""
@@ -56,13 +57,15 @@ class Header(_Line, frozen=True, kw_only=True, tag="actorflow-archive"):
 
 
 class MessageLine(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A pending message of one instance: `type` is that of its target."""
+    """A pending message of one instance: `type` is that of its target, `key` too where it is not
+    the instance's id."""
 
     type: str
     method: str
     payload: Blob = ""
     sender: tuple[str, str] | None = None
     parked: str = ""
+    key: str = ""
 
 
 class ReminderLine(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -75,9 +78,10 @@ class ReminderLine(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class InstanceLine(_Line, frozen=True, kw_only=True, tag="instance"):
-    """One instance and everything that waits for it."""
+    """One instance and everything that waits for it. `app` is "" for the default app."""
 
     id: str
+    app: str = ""
     name: str
     status: str
     created_ms: int
@@ -93,6 +97,7 @@ class MessagesLine(_Line, frozen=True, kw_only=True, tag="messages"):
     """Messages to an id without an instance, such as the start of a child that is on its way."""
 
     id: str
+    app: str = ""
     messages: tuple[MessageLine, ...]
 
 
@@ -142,8 +147,8 @@ def bytes_of(value: Blob) -> bytes:
         raise ArchiveError(f"a value is not base64: {error}") from error
 
 
-def message_lines(rows: Iterable[MessageRow]) -> tuple[MessageLine, ...]:
-    """Return messages of one instance as a line holds them."""
+def message_lines(id_: str, rows: Iterable[MessageRow]) -> tuple[MessageLine, ...]:
+    """Return messages of the instance with this id as a line holds them."""
     return tuple(
         MessageLine(
             row.target.type,
@@ -151,6 +156,7 @@ def message_lines(rows: Iterable[MessageRow]) -> tuple[MessageLine, ...]:
             blob(row.payload),
             (row.sender.type, row.sender.key) if row.sender is not None else None,
             row.parked,
+            row.target.key if row.target.key != id_ else "",
         )
         for row in rows
     )
@@ -165,7 +171,7 @@ def reminder_lines(reminders: Iterable[Reminder]) -> tuple[ReminderLine, ...]:
 
 
 def instance_line(
-    key: str,
+    actor: ActorId,
     summary: Summary,
     fields: Mapping[str, bytes],
     log: Sequence[bytes],
@@ -175,7 +181,8 @@ def instance_line(
 ) -> InstanceLine:
     """Return one instance as a line."""
     return InstanceLine(
-        id=key,
+        id=actor.key,
+        app=app_name(actor.type),
         name=summary.label,
         status=summary.phase,
         created_ms=summary.created_ms,
@@ -184,7 +191,7 @@ def instance_line(
         fields={name: blob(value) for name, value in sorted(fields.items())},
         log=tuple(blob(entry) for entry in log),
         reminders=reminder_lines(reminders),
-        messages=message_lines(messages),
+        messages=message_lines(actor.key, messages),
     )
 
 
@@ -200,8 +207,14 @@ def reminders_from(line: InstanceLine) -> tuple[Reminder, ...]:
     )
 
 
+def app_name(actor_type: str) -> str:
+    """Return the app of an instance's actor type as a line holds it."""
+    app_id = app_of(actor_type)
+    return "" if app_id == DEFAULT_APP else app_id
+
+
 def row_from(key: str, line: MessageLine, id_: int) -> MessageRow:
     """Return a message under a new id."""
     sender = ActorId(*line.sender) if line.sender is not None else None
-    target = ActorId(line.type, key)
+    target = ActorId(line.type, line.key or key)
     return MessageRow(id_, target, line.method, bytes_of(line.payload), sender, line.parked)
