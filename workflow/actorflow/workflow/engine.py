@@ -284,9 +284,9 @@ class WorkflowEngine(InstanceReader):
             version,
             dict(tags or {}),
         )
+        await self.workers.apps.note(app_id or self.app_id)
         try:
-            await self.workers.apps.note(app_id or self.app_id)
-        await self.actors.call(actor, START, pack(request), repeatable=True)
+            await self.actors.call(actor, START, pack(request), repeatable=True)
         except ChildrenUncheckedError:
             await self._check_children_ended(actor)
             again = pack(replace(request, children_ended=True))
