@@ -158,6 +158,8 @@ _NO_VERSIONS = {
     "version_missing": "no named versions",
 }
 _NO_PATCHES = {"patching": "no patches", "patch_mismatch": "no patches"}
+_NO_OTHER_APP = {"other_app": "no other apps", "steer_other_app": "no other apps"}
+_NO_STEERING = {"steer_other_app": "no calls to other apps by its client"}
 _NO_RECURSION = {
     "terminate_recursive": "no recursive terminate",
     "purge_recursive": "no recursive purge",
@@ -180,7 +182,7 @@ LINES = (
         sources=("python/previous.txt",),
         install=_python("python/previous.txt"),
         command=_python_command,
-        lacks=_NO_DETACHED | _NO_FORCE | _NO_GENERAL | _NO_MANAGEMENT,
+        lacks=_NO_DETACHED | _NO_FORCE | _NO_GENERAL | _NO_MANAGEMENT | _NO_STEERING,
     ),
     Line(
         name="python-oldest",
@@ -193,6 +195,7 @@ LINES = (
         | _NO_FORCE
         | _NO_MANAGEMENT
         | _NO_PROPAGATION
+        | _NO_STEERING
         | {"event_timeout": "no time-out argument of events"},
     ),
     Line(
@@ -207,9 +210,11 @@ LINES = (
         | _NO_MANAGEMENT
         | _NO_PROPAGATION
         | _NO_VERSIONS
+        | _NO_OTHER_APP
         | _NO_PATCHES
         | _NO_RECURSION
         | {
+            "payloads_that_are_false": "it drops values that are false",
             "event_timeout": "no time-out argument of events",
             "retry_activity": "no retry policies",
             "retry_exhausted": "no retry policies",
@@ -239,7 +244,11 @@ LINES = (
         | _NO_MANAGEMENT
         | _NO_PROPAGATION
         | _NO_RECURSION
-        | {"custom_status": "its client does not show the custom status"},
+        | _NO_STEERING
+        | {
+            "custom_status": "its client does not show the custom status",
+            "event_case": "it takes the case of event names as it is",
+        },
     ),
     Line(
         name="dotnet",

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tests import servers
 from tests.sdk.lines import Line
 from tests.sdk.program import Program
-from tests.servers import free_port
 
 START_UP_S = 30.0
 STOP_S = 20.0
@@ -27,8 +27,8 @@ class Server:
 
     def __init__(self, folder: Path, name: str = "server", *arguments: str) -> None:
         self.folder = folder
-        self.http_port = free_port()
-        self.grpc_port = free_port()
+        self.http_port = servers.free_port()
+        self.grpc_port = servers.free_port()
         self.log = folder / f"{name}.log"
         self._ready = folder / f"{name}.ready"
         self._arguments = arguments or ("--store", f"sqlite:///{folder}/{name}.db")
@@ -150,13 +150,33 @@ class Site:
 
     @contextlib.contextmanager
     def without_worker(self) -> Iterator[None]:
-        """Disconnect the first program's worker; its client goes on."""
-        self.program.call("stop")
-        self._until(lambda: self.connected() == 0, "the worker is still connected")
+        """Have a client without a worker; an SDK may take a minute to stop one in good order."""
+        self._replace_program(worker=False)
+        self.until_connected(0)
         try:
             yield
         finally:
-            self.program.call("worker")
+            self._replace_program(worker=True)
+
+    def _replace_program(self, *, worker: bool) -> None:
+        self.program.kill()
+        self.program = self.new_program(worker=worker)
+
+    @contextlib.contextmanager
+    def two_apps(self) -> Iterator[tuple[Program, Program]]:
+        """Run two apps of other names, each with a host of its own, in one cluster."""
+        with contextlib.ExitStack() as stack:
+            folder = self.server.folder / f"cluster-{self.name()}"
+            store = stack.enter_context(servers.Server("valkey", folder))
+            programs = []
+            for app in ("orders", "billing"):
+                where = ("--store", store.url, "--partitions", "8", "--app-id", app)
+                host = Server(folder, app, *where)
+                stack.callback(host.kill)
+                program = new_program(self.line, host.start())
+                stack.callback(program.kill)
+                programs.append(program)
+            yield programs[0], programs[1]
 
     def name(self) -> str:
         """Return an id that no instance has."""
@@ -192,7 +212,7 @@ class Site:
             found[0] = self.call("get", id=name)
             return found[0] is not None and condition(found[0])
 
-        self._until(looks_so, f"{name} is {found}")
+        self.until_true(looks_so, f"{name} is {found}")
         state: dict[str, Any] = found[0]
         return state
 
@@ -206,7 +226,7 @@ class Site:
         def is_so() -> bool:
             return bool(self.instance(name)["status"] == "STALLED")
 
-        self._until(is_so, f"{name} does not stall")
+        self.until_true(is_so, f"{name} does not stall")
         return "STALLED"
 
     def instance(self, name: str) -> Any:
@@ -229,7 +249,13 @@ class Site:
         """Return how many workers are connected."""
         return int(self.metadata().get("workflows", {}).get("connectedWorkers", 0))
 
-    def _until(self, condition: Callable[[], bool], text: str) -> None:
+    def until_connected(self, count: int) -> int:
+        """Wait until so many workers are connected."""
+        self.until_true(lambda: self.connected() == count, f"not {count} workers are connected")
+        return self.connected()
+
+    def until_true(self, condition: Callable[[], bool], text: str) -> None:
+        """Ask again and again until something is so; `text` says what it is otherwise."""
         end_s = time.monotonic() + REACH_S
         while not condition():
             assert time.monotonic() < end_s, f"{text}\n{self.server.tail()}"

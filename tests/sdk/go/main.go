@@ -42,7 +42,6 @@ type request struct {
 var (
 	outLock sync.Mutex
 	client  *workflow.Client
-	stop    context.CancelFunc
 )
 
 func say(record map[string]any) {
@@ -102,9 +101,7 @@ func worker() error {
 	if err != nil {
 		return err
 	}
-	var ctx context.Context
-	ctx, stop = context.WithCancel(context.Background())
-	return client.StartWorker(ctx, registry)
+	return client.StartWorker(context.Background(), registry)
 }
 
 func start(ctx context.Context, r request) (any, error) {
@@ -204,11 +201,6 @@ func call(r request) (any, error) {
 		fetch = append(fetch, workflow.WithFetchAppID(r.App))
 	}
 	switch r.Do {
-	case "worker":
-		return nil, worker()
-	case "stop":
-		stop()
-		return nil, nil
 	case "start":
 		return start(ctx, r)
 	case "get":

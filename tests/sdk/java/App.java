@@ -5,7 +5,6 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.dapr.workflows.client.DaprWorkflowClient;
 import io.dapr.workflows.client.NewWorkflowOptions;
 import io.dapr.workflows.client.WorkflowState;
-import io.dapr.workflows.runtime.WorkflowRuntime;
 import io.dapr.workflows.runtime.WorkflowRuntimeBuilder;
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
@@ -22,7 +21,6 @@ import java.util.concurrent.Executors;
 public final class App {
   private static final JsonNodeFactory NODES = JsonNodeFactory.instance;
   private static DaprWorkflowClient client;
-  private static WorkflowRuntime runtime;
 
   private App() {}
 
@@ -48,8 +46,8 @@ public final class App {
   }
 
   private static JsonNode shown(WorkflowState state) {
-    if (state == null) {
-      return NODES.nullNode();
+    if (state == null || state.getWorkflowId().isEmpty()) {
+      return NODES.nullNode(); // how this SDK says that there is none
     }
     ObjectNode record = NODES.objectNode();
     record.put("id", state.getWorkflowId()).put("name", state.getName());
@@ -66,8 +64,7 @@ public final class App {
   private static void startWorker() {
     WorkflowRuntimeBuilder builder = new WorkflowRuntimeBuilder();
     Flows.register(builder, System.getenv().getOrDefault("VARIANT", ""));
-    runtime = builder.build();
-    runtime.start(false);
+    builder.build().start(false);
   }
 
   private static JsonNode start(JsonNode given) {
@@ -89,12 +86,6 @@ public final class App {
     Duration limit = Duration.ofMillis((long) (given.path("timeout_s").asDouble(30) * 1000));
     JsonNode none = NODES.nullNode();
     switch (verb) {
-      case "worker":
-        startWorker();
-        return none;
-      case "stop":
-        runtime.close();
-        return none;
       case "start":
         return start(given);
       case "get":

@@ -171,12 +171,11 @@ function shown(state) {
   };
 }
 
-let runtime;
 const client = new dapr.DaprWorkflowClient();
 
 const calls = {
   worker: async () => {
-    runtime = new dapr.WorkflowRuntime();
+    const runtime = new dapr.WorkflowRuntime();
     for (const [name, workflow] of Object.entries(workflows)) {
       runtime.registerWorkflowWithName(name, workflow);
     }
@@ -185,7 +184,6 @@ const calls = {
     }
     await runtime.start();
   },
-  stop: () => runtime.stop(),
   start: ({ workflow, id, input, delay_s }) => {
     const at = delay_s ? new Date(Date.now() + delay_s * 1000) : undefined;
     return client.scheduleNewWorkflow(workflow, input, id, at);

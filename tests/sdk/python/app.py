@@ -70,10 +70,6 @@ class Calls:
             runtime.start()
             self._runtimes.append(runtime)
 
-    def stop(self) -> None:
-        while self._runtimes:
-            self._runtimes.pop().shutdown()
-
     def start(
         self,
         workflow: str,

@@ -67,7 +67,7 @@ def slow(ctx: Any, given: dict[str, Any]) -> int:
     return os.getpid()
 
 
-def whose_history(ctx: Any, _given: Any) -> list[str]:
+def whose_history(ctx: Any, _given: Any = None) -> list[str]:
     return _names(ctx)
 
 
@@ -106,11 +106,11 @@ def nap(ctx: Any, seconds: float) -> Steps:
     return "rested"
 
 
-def approval(ctx: Any, _given: Any) -> Steps:
+def approval(ctx: Any, _given: Any = None) -> Steps:
     return (yield ctx.wait_for_external_event("approval"))
 
 
-def two_events(ctx: Any, _given: Any) -> Steps:
+def two_events(ctx: Any, _given: Any = None) -> Steps:
     first = yield ctx.wait_for_external_event("item")
     second = yield ctx.wait_for_external_event("item")
     return [first, second]
@@ -155,7 +155,7 @@ def catch(ctx: Any, text: str) -> Steps:
     return "nothing"
 
 
-def missing_activity(ctx: Any, _given: Any) -> Steps:
+def missing_activity(ctx: Any, _given: Any = None) -> Steps:
     return (yield ctx.call_activity("nowhere", input=1))
 
 
@@ -175,32 +175,32 @@ def collector(ctx: Any, got: list[Any]) -> Steps:
     return None
 
 
-def status(ctx: Any, _given: Any) -> Steps:
+def status(ctx: Any, _given: Any = None) -> Steps:
     ctx.set_custom_status("working")
     yield ctx.wait_for_external_event("go")
     ctx.set_custom_status("done")
     return None
 
 
-def patched_one(ctx: Any, _given: Any) -> Steps:
+def patched_one(ctx: Any, _given: Any = None) -> Steps:
     """Variant one: the code before the patch."""
     yield ctx.wait_for_external_event("go")
     return "old"
 
 
-def patched_two(ctx: Any, _given: Any) -> Steps:
+def patched_two(ctx: Any, _given: Any = None) -> Steps:
     """Variant two: new code for new instances, old code for those that began before it."""
     branch = "new" if ctx.is_patched("faster") else "old"
     yield ctx.wait_for_external_event("go")
     return branch
 
 
-def versioned_one(ctx: Any, _given: Any) -> Steps:
+def versioned_one(ctx: Any, _given: Any = None) -> Steps:
     yield ctx.wait_for_external_event("go")
     return "version one"
 
 
-def versioned_two(ctx: Any, _given: Any) -> Steps:
+def versioned_two(ctx: Any, _given: Any = None) -> Steps:
     yield ctx.wait_for_external_event("go")
     return "version two"
 
