@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from actorflow.actors.address import ActorId
     from actorflow.actors.clock import Clock, IdSource
-    from actorflow.actors.completion import Sends
+    from actorflow.actors.completion import DeliveryKey, Sends
     from actorflow.actors.effects import Effects
     from actorflow.actors.limits import Limits
     from actorflow.actors.message import Message
@@ -127,13 +127,13 @@ class WorkerType:
     """Stateless workers whose messages are durable before they run.
 
     `deliver` gets every message after the commit that stored it, in order, many at once, and again
-    after a crash, until its delivery is completed. `completed` hears, with target and id of the
-    message, that somebody has completed one. Neither may block or raise.
+    after a crash, until its delivery is completed. `completed` hears that somebody has
+    completed one. Neither may block or raise.
     """
 
     name: str
     deliver: Callable[[Delivery], None]
-    completed: Callable[[ActorId, int], None] = lambda _target, _id: None
+    completed: Callable[[DeliveryKey], None] = lambda _: None
 
 
 class ActorTypes(dict[str, ActorType]):

@@ -1,9 +1,13 @@
 """PURE. The call that ends a delivery: made by whoever did the work, on whichever host.
 
-It names the durable message by the id of its row, which no other message of the partition ever
-gets. So it can be made late, twice, after a restart and after the partition has moved: the first
-that is committed consumes the message, every other one finds it gone.
+It names the durable message by the id of its row, which outlives restarts and moves of the
+partition. So it can be made late, and twice: the first that is committed consumes the message,
+every other one finds it gone. A store that lost its newest commits gives ids once more: a check of
+the payload tells the messages apart.
 """
+
+from typing import NamedTuple
+from zlib import crc32
 
 import msgspec
 
@@ -18,19 +22,34 @@ CONSUMED = b"consumed"
 GONE = b"gone"
 """Answer: somebody else has ended the delivery."""
 
+
+class DeliveryKey(NamedTuple):
+    """What a delivery is known by on all hosts: target, id and check of its message."""
+
+    target: ActorId
+    message_id: int
+    check: int
+
+
+def key_of(target: ActorId, message_id: int, payload: bytes) -> DeliveryKey:
+    """Return the key of the delivery of a message."""
+    return DeliveryKey(target, message_id, crc32(payload))
+
+
 Sends = list[tuple[ActorId, str, bytes]]
 """What follows from a delivery: messages as target, method and payload."""
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(tuple[int, list[tuple[tuple[str, str], str, bytes]]]).decode
+_decode = msgspec.msgpack.Decoder(tuple[int, int, list[tuple[tuple[str, str], str, bytes]]]).decode
 
 
-def pack_completion(message_id: int, sends: Sends) -> bytes:
-    """Return the payload of the call."""
-    return _encode((message_id, sends))
+def pack_completion(key: DeliveryKey, sends: Sends) -> bytes:
+    """Return the payload of the call to the target of the key."""
+    return _encode((key.message_id, key.check, sends))
 
 
-def unpack_completion(payload: bytes) -> tuple[int, Sends]:
-    """Return message id and what to send. Raises msgspec.DecodeError."""
-    message_id, sends = _decode(payload)
-    return message_id, [(ActorId(*target), method, body) for target, method, body in sends]
+def unpack_completion(target: ActorId, payload: bytes) -> tuple[DeliveryKey, Sends]:
+    """Return the key, and what to send. Raises msgspec.DecodeError."""
+    message_id, check, sends = _decode(payload)
+    follow = [(ActorId(*actor), method, body) for actor, method, body in sends]
+    return DeliveryKey(target, message_id, check), follow

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from actorflow.actors.completion import GONE, Sends, unpack_completion
+from actorflow.actors.completion import GONE, DeliveryKey, Sends, key_of, unpack_completion
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actorflow.actors.actor import WorkerType
-    from actorflow.actors.address import ActorId
     from actorflow.actors.message import Message
 
 
@@ -28,7 +27,7 @@ class Deliveries:
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
         self._life = 0
-        self._open: dict[int, tuple[ActorId, WorkerType, int]] = {}
+        self._open: dict[int, tuple[DeliveryKey, WorkerType, int]] = {}
         self.open_bytes = 0
         self.ended: deque[tuple[Message, Sends]] = deque()
 
@@ -38,28 +37,32 @@ class Deliveries:
     def give(self, message: Message, worker: WorkerType) -> None:
         """Hand a message over whose row is committed."""
         size_bytes = len(message.payload) + MESSAGE_OVERHEAD_BYTES
-        self._open[message.id] = (message.target, worker, size_bytes)
+        key = key_of(message.target, message.id, message.payload)
+        self._open[message.id] = (key, worker, size_bytes)
         self.open_bytes += size_bytes
         worker.deliver(WorkDelivery(self, message, self._life))
 
     def end(self, message: Message, sends: Sends) -> None:
         """Consume the message with the next commit, unless that is done."""
-        known = self._open.get(message.id)
-        # The id alone is not enough: a store that lost its tail gives ids again.
-        if known is None or known[0] != message.target:
+        known = self._open.pop(message.id, None)
+        if known is None:
             message.settle(GONE, None)
             return
-        del self._open[message.id]
-        _, worker, size_bytes = known
+        key, worker, size_bytes = known
         self.open_bytes -= size_bytes
-        worker.completed(message.target, message.id)
+        worker.completed(key)
         self.ended.append((message, sends))
         self._wake()
 
     def admit(self, call: Message) -> None:
         """Take the end of a delivery from whoever did the work; see `completion`."""
-        call.id, sends = unpack_completion(call.payload)
-        self.end(call, sends)
+        key, sends = unpack_completion(call.target, call.payload)
+        known = self._open.get(key.message_id)
+        if known is None or known[0] != key:
+            call.settle(GONE, None)
+        else:
+            call.id = key.message_id
+            self.end(call, sends)
 
     def is_of_now(self, life: int) -> bool:
         """Whether nothing was dropped since a delivery of that life began."""

@@ -13,7 +13,7 @@ from actorflow.actors.asking import ask
 from actorflow.actors.author import Actor, authored_type, type_name
 from actorflow.actors.clock import Clock, IdSource, StoreClock, SystemClock, SystemIds
 from actorflow.actors.cluster import Cluster, ClusterHost, RemoteCall
-from actorflow.actors.completion import COMPLETE, CONSUMED, Sends, pack_completion
+from actorflow.actors.completion import COMPLETE, CONSUMED, DeliveryKey, Sends, pack_completion
 from actorflow.actors.door import PartitionState
 from actorflow.actors.environment import Counters, Environment
 from actorflow.actors.errors import (
@@ -247,11 +247,10 @@ class ActorSystem:
         else:
             await ask(partition.accept, Message(actor, method, payload), wait_s)
 
-    async def complete(self, target: ActorId, message_id: int, sends: Sends) -> bool:
+    async def complete(self, key: DeliveryKey, sends: Sends) -> bool:
         """End the delivery of a durable message to a worker type, whichever host owns it now.
 
         Args:
-            target: of the message; `message_id` is the id of its row.
             sends: what follows from it, committed together with its consumption.
 
         Returns: whether this call consumed the message; False when that was done before.
@@ -259,8 +258,9 @@ class ActorSystem:
         Raises:
             UnavailableError: nobody can say; the same call again does no harm.
         """
+        target = key.target
         partition = self._partitions[partition_of(target, self._partition_count)]
-        payload = pack_completion(message_id, sends)
+        payload = pack_completion(key, sends)
         wait_s = self.limits.call_timeout_s
         if self._cluster is not None:
             call = RemoteCall(target, COMPLETE, payload, repeatable=True)

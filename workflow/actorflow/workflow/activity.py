@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from actorflow.actors import ActorId
+from actorflow.actors.completion import key_of
 from actorflow.actors.errors import ActorflowError
 from actorflow.actors.values import from_payload, to_payload
 from actorflow.workflow.context import ActivityContext
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from actorflow.actors import Delivery
-    from actorflow.actors.completion import Sends
+    from actorflow.actors.completion import DeliveryKey, Sends
     from actorflow.workflow.limits import Limits
     from actorflow.workflow.registry import ActivityDefinition, Registry
     from actorflow.workflow.requests import WorkItem
@@ -47,7 +48,7 @@ class ActivityRunner:
         limits: Limits,
         *,
         now_ns: Callable[[], int],
-        forward: Callable[[ActorId, int, Sends], Coroutine[Any, Any, bool]],
+        forward: Callable[[DeliveryKey, Sends], Coroutine[Any, Any, bool]],
         concurrent: int,
         threads: int,
     ) -> None:
@@ -129,7 +130,8 @@ class ActivityRunner:
             return
         message = delivery.message
         try:
-            await self._forward(message.target, message.id, [result])
+            key = key_of(message.target, message.id, message.payload)
+            await self._forward(key, [result])
         except ActorflowError as error:
             extra = {"instance_id": result[0].key, "cause": str(error)}
             _log.warning("result lost with its partition; the activity runs again", extra=extra)

@@ -116,9 +116,9 @@ class Answers:
     async def _finish(
         self, token: Token, instance_id: str, follow: tuple[ActorId, str, bytes]
     ) -> bool:
-        key = (token.target(instance_id), token.message_id)
+        key = token.key(instance_id)
         try:
-            was_first = await self._actors.complete(*key, [follow])
+            was_first = await self._actors.complete(key, [follow])
         except BaseException:  # the worker may also have hung up: nobody hears how it ends
             self._failed(key)
             raise

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from actorflow.actors import ActorId
+from actorflow.actors.completion import DeliveryKey, key_of
 from actorflow.workflow.requests import (
     HERE,
     REMOTE,
@@ -83,12 +84,21 @@ class Dispatcher:
     def _is_alone(self) -> bool:
         return self.has_code and not self._pool.serves(self._app_id)
 
+    def why_waiting(self, app_id: str, instance_id: str, task_id: int, name: str) -> str:
+        """See `host.ExecutionHost`."""
+        if app_id == self._app_id:
+            registry = self._registry
+            code = registry.workflow_named if task_id < 0 else registry.activity_named
+            if code(name) is not None:
+                return ""
+        return self._pool.why_waiting(app_id, instance_id, task_id)
+
     def deliver_activity(self, delivery: Delivery) -> None:
         """See `actors.WorkerType`."""
         item = _request(WorkItem, delivery)
         if item is None:
             return
-        work = Work(delivery.message, item, delivery=delivery)
+        work = Work(_key(delivery), item, delivery=delivery)
         if self._takes_activity(item):
             self._permits.enter(work, lambda: self._runner.take(delivery, item))
         else:
@@ -110,8 +120,13 @@ class Dispatcher:
             self._held[delivery.message.id] = (wanted, delivery)
         else:
             is_known = wanted.stalled and wanted.host == self._host_id
-            work = Work(delivery.message, wanted, delivery=delivery)
+            work = Work(_key(delivery), wanted, delivery=delivery)
             self._pool.put(work, is_known_to_stall=is_known)
+
+
+def _key(delivery: Delivery) -> DeliveryKey:
+    message = delivery.message
+    return key_of(message.target, message.id, message.payload)
 
 
 _R = TypeVar("_R", WorkItem, WorkerWanted)

@@ -70,7 +70,7 @@ if TYPE_CHECKING:
 
     from actorflow.actors import ActorServices, Delivery, PartitionStore
     from actorflow.actors.cluster import Cluster
-    from actorflow.actors.completion import Sends
+    from actorflow.actors.completion import DeliveryKey, Sends
     from actorflow.actors.errors import OverloadedError
     from actorflow.workflow.registry import WorkflowDefinition
 
@@ -198,6 +198,10 @@ class WorkflowEngine(InstanceReader):
         """Return the registered name of a workflow function. Raises RegistrationError."""
         return self._registry.workflow_of(workflow).name
 
+    def why_waiting(self, app_id: str, instance_id: str, task_id: int, name: str) -> str:
+        """See `host.ExecutionHost`."""
+        return self._dispatcher.why_waiting(app_id, instance_id, task_id, name)
+
     def new_id(self) -> str:
         """See `host.ExecutionHost`."""
         return self._ids.uuid()
@@ -229,12 +233,12 @@ class WorkflowEngine(InstanceReader):
     def _deliver_wanted(self, delivery: Delivery) -> None:
         self._dispatcher.deliver_wanted(delivery)
 
-    def _completed(self, target: ActorId, message_id: int) -> None:
-        self._permits.leave((target, message_id))
-        self.workers.completed(target, message_id)
+    def _completed(self, key: DeliveryKey) -> None:
+        self._permits.leave(key)
+        self.workers.completed(key)
 
-    def _forward(self, target: ActorId, message_id: int, sends: Sends) -> Coroutine[Any, Any, bool]:
-        return self.actors.complete(target, message_id, sends)
+    def _forward(self, key: DeliveryKey, sends: Sends) -> Coroutine[Any, Any, bool]:
+        return self.actors.complete(key, sends)
 
     # ---- starting ------------------------------------------------------------------------------
 

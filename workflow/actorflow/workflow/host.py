@@ -49,6 +49,11 @@ class ExecutionHost(Protocol):
         """Return why no new instance may come in from outside now, None when it may."""
         ...
 
+    def why_waiting(self, app_id: str, instance_id: str, task_id: int, name: str) -> str:
+        """Say why nobody has a turn (task id -1) or an activity of an instance; "" when somebody
+        has it, as far as this host can tell."""
+        ...
+
     def new_id(self) -> str:
         """Return a random UUID."""
         ...

@@ -38,7 +38,6 @@ from actorflow.workflow.events import (
     TimerFired,
 )
 from actorflow.workflow.execution import SCHEDULED_START, Execution
-from actorflow.workflow.model import WaitReason, parked_reason
 from actorflow.workflow.outbound import report, report_end_again, timer_of
 from actorflow.workflow.propagation import PROPAGATED, encode_propagated
 from actorflow.workflow.records import CUSTOM_STATUS, EVENT_IDS, FAILURE, OUTPUT
@@ -69,7 +68,7 @@ from actorflow.workflow.requests import (
 from actorflow.workflow.retention import RETENTION
 from actorflow.workflow.seeding import Redo, seed
 from actorflow.workflow.seen_events import SeenEvents, seen_events_of
-from actorflow.workflow.state import waits
+from actorflow.workflow.why import reasons_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -336,36 +335,7 @@ class InstanceActor:
         execution = self._existing(effects)
         if execution is None:
             return NOTHING
-        reasons: list[WaitReason] = []
-        start = execution.pending_start
-        if start is not None:
-            reasons.append(self._why_pending(start))
-        elif execution.worker_wanted and not execution.problem:
-            name = execution.state.name
-            reasons.append(
-                WaitReason(kind="worker", detail=f"no worker for workflow {name!r} is connected")
-            )
-        if execution.problem and not execution.state.stalled_reason:
-            reasons.append(WaitReason(kind="stalled", detail=execution.problem))
-        reasons += waits(execution.state)
-        if not execution.status().is_terminal:
-            parked = self._host.parked(self._actor_id)
-            reasons += [parked_reason(method, reason) for method, reason in parked]
-        return msgspec.json.encode(reasons)
-
-    def _why_pending(self, start: ExecutionStarted) -> WaitReason:
-        if start.scheduled_start_ns is not None and start.scheduled_start_ns > self._host.now_ns():
-            return WaitReason(
-                kind="scheduled_start",
-                detail="starts at the scheduled time",
-                since_ns=start.at_ns,
-                due_ns=start.scheduled_start_ns,
-            )
-        return WaitReason(
-            kind="worker",
-            detail=f"no worker for workflow {start.name!r} is connected",
-            since_ns=start.at_ns,
-        )
+        return msgspec.json.encode(reasons_of(execution, self._actor_id, self._host))
 
     # ---- results and wake-ups ------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Work goes to a worker on whichever host it is connected to.
 
-Hosts tell each other their app, and for which apps their workers can take how much more, at every
-change and every few seconds. An owner with work and no worker of its own that has room lends it:
+Hosts tell each other their app, and for which apps their workers can take how much more: at every
+change, every few seconds while they have any, and to hosts that are new. An owner with work and no worker of its own that has room lends it:
 the other host gives it to its worker, and the answer ends the work at the owner
 (`ActorSystem.complete`). A host that cannot give away what it was lent returns it at once.
 
@@ -19,13 +19,11 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from actorflow.actors import ActorId
-from actorflow.actors.message import Message
 from actorflow.workflow.requests import ACTIVITY, WorkerWanted, WorkItem, pack, unpack
-from actorflow.workflow.streams import Work
+from actorflow.workflow.streams import Key, Work
 
 if TYPE_CHECKING:
     from actorflow.actors import ActorSystem
-    from actorflow.workflow.streams import Key
 
 WORKERS = "workflow.workers"
 """Topic: what the workers of the sender can take, by app."""
@@ -67,12 +65,13 @@ class _Lent(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     target: tuple[str, str]
     message_id: int
+    check: int
     payload: bytes = b""
     is_stalled: bool = False
 
     @property
     def key(self) -> Key:
-        return ActorId(*self.target), self.message_id
+        return Key(ActorId(*self.target), self.message_id, self.check)
 
 
 class _Offer(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -142,6 +141,11 @@ class _Neighbour:
         self.lent: dict[Key, Work] = {}
         self.asks = 0
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether it should be heard: it has workers, or work of ours."""
+        return bool(self.lent) or any(offer.count for offer in self.offers.values())
+
 
 class Lending:
     """The dealings of one host with the workers of the others. See the module docstring."""
@@ -194,11 +198,16 @@ class Lending:
 
     async def _keep_telling(self) -> None:
         loop = asyncio.get_running_loop()
+        told: set[str] = set()
         while True:
             await asyncio.sleep(ANNOUNCE_S)  # noqa: TID251 -- the rhythm of announcements
-            self.announce()
+            hosts = set(self._actors.other_hosts())
+            if self._pool.offers() or hosts - told:  # without workers, only newcomers want to know
+                self.announce()
+            told = hosts
             for host, neighbour in list(self._neighbours.items()):
-                if neighbour.heard_s < loop.time() - SILENT_S:
+                is_silent = neighbour.heard_s < loop.time() - SILENT_S
+                if is_silent and (host not in hosts or neighbour.is_busy):
                     del self._neighbours[host]
                     self._pool.take_back(list(neighbour.lent.values()))
                     continue
@@ -296,15 +305,13 @@ class Lending:
 
     def _borrow(self, host: str, payload: bytes) -> None:
         lent = _decode_lent(payload)
-        target = ActorId(*lent.target)
         request: WorkItem | WorkerWanted
-        if target.type == ACTIVITY:
+        if lent.key.target.type == ACTIVITY:
             request = unpack(WorkItem, lent.payload)
         else:
             request = unpack(WorkerWanted, lent.payload)
         self._borrowed_s[lent.key] = asyncio.get_running_loop().time()
-        message = Message(target, "", id=lent.message_id)
-        self._pool.put(Work(message, request, lender=host))
+        self._pool.put(Work(lent.key, request, lender=host))
 
     def give_back(self, work: Work, *, is_stalled: bool = False) -> None:
         """Return borrowed work, which the pool has dropped: no worker here can take it."""

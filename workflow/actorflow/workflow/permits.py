@@ -17,13 +17,13 @@ import msgspec
 
 from actorflow.actors import ActorId
 from actorflow.actors.rendezvous import wanted_owner
-from actorflow.workflow.streams import TURNS
+from actorflow.workflow.streams import TURNS, Key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from actorflow.actors import ActorSystem
-    from actorflow.workflow.streams import Key, Work
+    from actorflow.workflow.streams import Work
 
 WANT = "workflow.permits.want"
 """Topic: what the sender holds and wants."""
@@ -83,6 +83,7 @@ UNLIMITED = Concurrency()
 class _Wish(msgspec.Struct, frozen=True, array_like=True, gc=False):
     target: tuple[str, str]
     message_id: int
+    check: int
     kind: str
     name: str
 
@@ -252,4 +253,4 @@ class Permits:
 
 
 def _key(wish: _Wish) -> Key:
-    return ActorId(*wish.target), wish.message_id
+    return Key(ActorId(*wish.target), wish.message_id, wish.check)

@@ -37,6 +37,7 @@ class OpenTask(NamedTuple):
     since_ns: int
     attempt: int = 1
     task_execution_id: str = ""
+    app_id: str = ""
 
 
 class OpenTimer(NamedTuple):
@@ -203,8 +204,13 @@ def state_before(start: ExecutionStarted, *, continues: bool) -> InstanceState:
     return state
 
 
-def waits(state: InstanceState) -> list[WaitReason]:
+def waits(
+    state: InstanceState, note: Callable[[int, OpenTask], str] = lambda _id, _task: ""
+) -> list[WaitReason]:
     """Return what an open instance waits for, its own state first, then by age.
+
+    Args:
+        note: says of an open activity why nobody runs it; "" when somebody does.
 
     Empty when the instance has ended, and while it waits for nothing but a worker.
     """
@@ -216,17 +222,16 @@ def waits(state: InstanceState) -> list[WaitReason]:
         reasons.append(WaitReason(kind="stalled", detail=detail))
     if state.suspended:
         reasons.append(WaitReason(kind="suspended", detail="facts are kept until it is resumed"))
-    waiting = [_task_reason(task) for task in state.open_tasks.values()]
+    waiting = [_task_reason(task, note(id_, task)) for id_, task in state.open_tasks.items()]
     waiting += [_child_reason(state, child) for child in state.open_children.values()]
     waiting += [_timer_reason(state, timer) for timer in state.open_timers.values()]
     waiting.sort(key=lambda reason: reason.since_ns or 0)
     return reasons + waiting
 
 
-def _task_reason(task: OpenTask) -> WaitReason:
-    return WaitReason(
-        kind="activity", detail=task.name, since_ns=task.since_ns, attempt=task.attempt
-    )
+def _task_reason(task: OpenTask, note: str) -> WaitReason:
+    detail = f"{task.name}: {note}" if note else task.name
+    return WaitReason(kind="activity", detail=detail, since_ns=task.since_ns, attempt=task.attempt)
 
 
 def _child_reason(state: InstanceState, child: OpenChild) -> WaitReason:
@@ -306,7 +311,7 @@ def _stalled(state: InstanceState, event: ExecutionStalled) -> None:
 def _task_scheduled(state: InstanceState, event: TaskScheduled) -> None:
     ref = event.task_execution_id
     attempt = state.attempts_of(ref)
-    state.open_tasks[event.event_id] = OpenTask(event.name, event.at_ns, attempt, ref)
+    state.open_tasks[event.event_id] = OpenTask(event.name, event.at_ns, attempt, ref, event.app_id)
 
 
 def _task_completed(state: InstanceState, event: TaskCompleted) -> None:

@@ -6,19 +6,19 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
+from actorflow.actors.completion import DeliveryKey
 from actorflow.workflow.outbound import SPREAD
 from actorflow.workflow.requests import WorkItem
 
 if TYPE_CHECKING:
-    from actorflow.actors import ActorId, Delivery
-    from actorflow.actors.message import Message
+    from actorflow.actors import Delivery
     from actorflow.workflow.requests import WorkerWanted
     from actorflow.workflow.workitem import ActivityItem, TurnItem, TurnToken
 
     Item = TurnItem | ActivityItem
 
-Key = tuple["ActorId", int]
-"""What a piece of work is known by on all hosts: target and id of its durable message."""
+Key = DeliveryKey
+"""What a piece of work is known by on all hosts."""
 
 Asked = tuple[str, str, int]
 """What an answer without a token names: app of the worker, instance, task id (-1 for a turn)."""
@@ -54,7 +54,7 @@ class Work:
 
     def __init__(
         self,
-        message: Message,
+        key: Key,
         request: WorkItem | WorkerWanted,
         *,
         delivery: Delivery | None = None,
@@ -64,7 +64,7 @@ class Work:
         self.request = request
         self.app_id = request.app_id
         self.kind = ACTIVITIES if isinstance(request, WorkItem) else TURNS
-        self.key: Key = (message.target, message.id)
+        self.key = key
         self.lender = lender
         self.holder: WorkerStream | str | None = None
         self.is_stalled = not isinstance(request, WorkItem) and request.stalled
@@ -80,7 +80,7 @@ class Work:
     def asked(self) -> Asked:
         """See `Asked`."""
         task_id = self.request.task_id if isinstance(self.request, WorkItem) else -1
-        return self.app_id, self.key[0].key.partition(SPREAD)[0], task_id
+        return self.app_id, self.key.target.key.partition(SPREAD)[0], task_id
 
 
 class StreamHost(Protocol):

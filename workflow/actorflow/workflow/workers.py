@@ -153,6 +153,19 @@ class WorkerPool:
             return False
         return True
 
+    def why_waiting(self, app_id: str, instance_id: str, task_id: int) -> str:
+        """Say why no worker of an app has a turn (task id -1) or an activity of an instance; ""
+        when one has it, as far as this host can tell."""
+        if not self.serves(app_id):
+            return f"no worker of app {app_id!r} is connected to any host"
+        asked = (app_id, instance_id, task_id)
+        work = next((work for work in self._works.values() if work.asked == asked), None)
+        if work is None or work.holder is not None:
+            return ""
+        if work.is_stalled:
+            return f"the workers of app {app_id!r} could not do it; it waits for another to connect"
+        return f"the workers of app {app_id!r} have as much as they take"
+
     def room_came(self, app_id: str) -> None:
         """See `lending.Pool`."""
         self._news.set()
@@ -197,9 +210,9 @@ class WorkerPool:
         else:
             self._permits.enter(work, go)
 
-    def completed(self, target: ActorId, message_id: int) -> None:
+    def completed(self, key: Key) -> None:
         """Somebody has ended a piece of work of this host's partitions."""
-        self._forget((target, message_id))
+        self._forget(key)
 
     def take_back(self, works: list[Work]) -> None:
         """What another host, or a stream, has not done waits again, before all that is newer."""
@@ -300,7 +313,7 @@ class WorkerPool:
     def refuse(self, stream: WorkerStream, item: Item, reason: str) -> None:
         """See `streams.StreamHost`."""
         instance_id = item.instance_id if isinstance(item, TurnItem) else item.request.instance_id
-        key = (item.token.target(instance_id), item.token.message_id)
+        key = item.token.key(instance_id)
         work = stream.given.pop(key, None)
         if work is None:
             return
@@ -383,7 +396,7 @@ class WorkerPool:
         work.holder = stream
         stream.given[work.key] = work
         if isinstance(work.request, WorkItem):
-            item = activity_item(*work.key, work.request)
+            item = activity_item(work.key, work.request)
             self._answers.given(work, item.token)
             stream.push(item)
         else:
@@ -395,12 +408,12 @@ class WorkerPool:
             item, exists = await self._turn_of(work, wanted)
             if item is None and self._has(stream, work):
                 # It waits for nothing that a worker could do: it asks again when it does.
-                instance = ActorId(instance_type(work.app_id), work.key[0].key)
+                instance = ActorId(instance_type(work.app_id), work.key.target.key)
                 again = (instance, WORKER_READY, wanted.execution_id.encode())
-                await self._actors.complete(*work.key, [again] if exists else [])
+                await self._actors.complete(work.key, [again] if exists else [])
                 self._forget(work.key)
         except ActorflowError as error:
-            extra = {"instance_id": work.key[0].key, "cause": str(error)}
+            extra = {"instance_id": work.key.target.key, "cause": str(error)}
             _log.warning("turn not given to a worker; tried again", extra=extra)
             await asyncio.sleep(RETRY_S)  # noqa: TID251 -- back-off
             if self._has(stream, work):
@@ -418,15 +431,14 @@ class WorkerPool:
 
     async def _turn_of(self, work: Work, wanted: WorkerWanted) -> tuple[TurnItem | None, bool]:
         """Return the turn, and whether the instance exists. Raises UnavailableError."""
-        target, message_id = work.key
-        instance = ActorId(instance_type(work.app_id), target.key)
+        instance = ActorId(instance_type(work.app_id), work.key.target.key)
         try:
             (record,) = await self._actors.read([instance], with_log=True)
             if record is None:
                 return None, False
             item = turn_item(
                 record,
-                message_id=message_id,
+                key=work.key,
                 execution_id=wanted.execution_id,
                 now_ns=self._now_ns(),
                 shown=work.shown,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from actorflow.actors.address import ActorId
+from actorflow.actors.completion import DeliveryKey
 from actorflow.workflow.events import ExecutionStarted, HistoryEvent, TurnStarted
 from actorflow.workflow.outbound import SPREAD
 from actorflow.workflow.propagation import propagated_of
@@ -28,15 +29,16 @@ class TurnToken(msgspec.Struct, frozen=True, array_like=True, tag="t"):
     """Names a turn: the row of the request for a worker, and what the worker was shown."""
 
     message_id: int
+    check: int
     actor_type: str
     execution_id: str
     history_length: int
     fact_count: int
     at_ns: int
 
-    def target(self, instance_id: str) -> ActorId:
-        """Return the target of the request."""
-        return ActorId(WORKER, instance_id)
+    def key(self, instance_id: str) -> DeliveryKey:
+        """Return the key of the request."""
+        return DeliveryKey(ActorId(WORKER, instance_id), self.message_id, self.check)
 
     def instance(self, instance_id: str) -> ActorId:
         """Return whom the answer is for."""
@@ -47,16 +49,17 @@ class ActivityToken(msgspec.Struct, frozen=True, array_like=True, tag="a"):
     """Names an activity: the row of its request, and whom its result is for."""
 
     message_id: int
+    check: int
     actor_type: str
     execution_id: str
     task_id: int
     task_execution_id: str
     is_spread: bool
 
-    def target(self, instance_id: str) -> ActorId:
-        """Return the target of the request."""
+    def key(self, instance_id: str) -> DeliveryKey:
+        """Return the key of the request."""
         key = f"{instance_id}{SPREAD}{self.task_id}" if self.is_spread else instance_id
-        return ActorId(ACTIVITY, key)
+        return DeliveryKey(ActorId(ACTIVITY, key), self.message_id, self.check)
 
     def instance(self, instance_id: str) -> ActorId:
         """Return whom the answer is for."""
@@ -105,7 +108,7 @@ class ActivityItem:
 def turn_item(
     record: ActorRecord,
     *,
-    message_id: int,
+    key: DeliveryKey,
     execution_id: str,
     now_ns: int,
     shown: TurnToken | None = None,
@@ -113,7 +116,8 @@ def turn_item(
     """Return the turn that an instance waits for; None when it does not wait for a remote worker.
 
     Args:
-        execution_id: of the request, "" from a release that did not say.
+        key: of the request for a worker.
+        execution_id: of that request, "" from a release that did not say.
         shown: what another worker was shown of this turn. It is shown again, and no fact more,
             while that can still be answered: so an answer fits, whichever of them it comes from.
 
@@ -136,7 +140,9 @@ def turn_item(
     else:
         # INVARIANT: the turn is no older than what came before it, however wrong this clock is.
         at_ns = max(now_ns, *(event.at_ns for event in (*past, *facts)))
-    token = TurnToken(message_id, record.actor.type, present, len(past), len(facts), at_ns)
+    token = TurnToken(
+        key.message_id, key.check, record.actor.type, present, len(past), len(facts), at_ns
+    )
     return TurnItem(
         record.actor.key,
         present,
@@ -147,14 +153,15 @@ def turn_item(
     )
 
 
-def activity_item(target: ActorId, message_id: int, request: WorkItem) -> ActivityItem:
+def activity_item(key: DeliveryKey, request: WorkItem) -> ActivityItem:
     """Return what a worker is given for a request."""
     token = ActivityToken(
-        message_id,
+        key.message_id,
+        key.check,
         request.asker_type,
         request.execution_id,
         request.task_id,
         request.task_execution_id,
-        SPREAD in target.key,
+        SPREAD in key.target.key,
     )
     return ActivityItem(request, token)
