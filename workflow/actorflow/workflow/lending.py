@@ -3,8 +3,8 @@
 Hosts tell each other their app, and for which apps their workers can take how much more: at every
 change, every few seconds while they have any, and to hosts that are new. An owner with work and no
 worker of its own that has room lends it: the other host gives it to its worker, and the answer ends
-the work at the owner (`ActorSystem.complete`). A host that cannot give away what it was lent returns
-it at once.
+the work at the owner (`ActorSystem.complete`). A host that cannot give away what it was lent
+returns it at once.
 
 Letters may be lost: the owner takes back what it lent to a host that has fallen silent, and tells
 the others every few seconds what they have of it. What they do not know of they return; what they
