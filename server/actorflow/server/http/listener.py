@@ -50,7 +50,7 @@ class EdgeServer(web.Server):
     """Makes one `EdgeProtocol` a connection. At the limit an idle connection gives way."""
 
     def __init__(self, handler: Any, settings: Settings, limits: EdgeLimits) -> None:
-        super().__init__(handler)
+        super().__init__(handler, handler_cancellation=True)
         self.limits = limits
         self._header_max_bytes = settings.read_buffer_bytes
         self._access_log = logging.getLogger("aiohttp.access") if settings.access_log else None
