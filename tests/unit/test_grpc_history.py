@@ -306,6 +306,8 @@ def test_an_action_says_what_the_worker_asked_for(message: Any, action: ac.Actio
         {"id": 1},
         {"id": 1, "terminateWorkflow": {"instanceId": "x"}},
         {"id": 1, "completeWorkflow": {"workflowStatus": 99}},
+        {"id": 1, "completeWorkflow": {"workflowStatus": 0}},
+        {"id": 1, "completeWorkflow": {"workflowStatus": 7}},
     ],
 )
 def test_an_action_that_is_not_known_is_refused(message: Any) -> None:
@@ -313,8 +315,12 @@ def test_an_action_that_is_not_known_is_refused(message: Any) -> None:
         actions_of(response({"id": 0, "scheduleTask": {"name": "pay"}}, message))
 
 
-def test_a_version_that_is_not_there_is_no_action() -> None:
-    answer = response({"id": 1, "workflowVersionNotAvailable": {}})
+@pytest.mark.parametrize(
+    "said", [{"workflowVersionNotAvailable": {}}, {"completeWorkflow": {"workflowStatus": 8}}]
+)
+def test_a_version_that_is_not_there_is_no_action(said: Any) -> None:
+    """The second is how the Java SDK says it."""
+    answer = response({"id": 1, **said})
     assert has_no_such_version(answer)
     assert actions_of(answer) == ()
     assert not has_no_such_version(response({"id": 1, "scheduleTask": {"name": "pay"}}))

@@ -24,10 +24,12 @@ from actorflow.workflow.actions import (
     ScheduleTask,
     SendEvent,
 )
-from actorflow.workflow.events import EventRaised
+from actorflow.workflow.events import EventRaised, Status
 
 VERSION_NOT_AVAILABLE = "workflowVersionNotAvailable"
 """The action by which a worker says that it does not have the code of the history's version."""
+
+_ENDS = (Status.COMPLETED, Status.CONTINUED_AS_NEW, Status.FAILED, Status.TERMINATED)
 
 
 class UnknownActionError(UsageError):
@@ -38,22 +40,29 @@ class UnknownActionError(UsageError):
 
 def has_no_such_version(response: Any) -> bool:
     """Whether the worker says that it lacks the code of the history's version."""
-    return any(
-        action.WhichOneof("workflowActionType") == VERSION_NOT_AVAILABLE
-        for action in response.actions
+    return any(_says_no_such_version(action) for action in response.actions)
+
+
+def _says_no_such_version(action: Any) -> bool:
+    kind = action.WhichOneof("workflowActionType")
+    # The Java SDK says it by an end that is none.
+    return bool(
+        kind == VERSION_NOT_AVAILABLE
+        or (
+            kind == "completeWorkflow"
+            and values.status_of(action.completeWorkflow.workflowStatus) is Status.STALLED
+        )
     )
 
 
 def actions_of(response: Any) -> tuple[Action, ...]:
-    """Return the actions of a turn, but for `workflowVersionNotAvailable`.
+    """Return the actions of a turn, but for those that say that there is no such version.
 
     Raises:
         UnknownActionError: one of them is not known; nothing of the turn may be used.
     """
     return tuple(
-        _action(message)
-        for message in response.actions
-        if message.WhichOneof("workflowActionType") != VERSION_NOT_AVAILABLE
+        _action(message) for message in response.actions if not _says_no_such_version(message)
     )
 
 
@@ -133,10 +142,10 @@ def _send(body: Any, message: Any) -> Action:
 
 def _complete(body: Any, message: Any) -> Action:
     status = values.status_of(body.workflowStatus)
-    if status is None:
+    if status not in _ENDS:
         raise UnknownActionError(
-            f"the worker ends the workflow with the status {body.workflowStatus}, which this "
-            "server does not know"
+            f"the worker ends the workflow with the status {body.workflowStatus}, which is no end "
+            "that this server knows"
         )
     return Complete(
         id=message.id,
