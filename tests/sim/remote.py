@@ -12,17 +12,8 @@ from typing import TYPE_CHECKING, Any
 from actorflow.actors.store.memory import MemoryStore
 from actorflow.workflow import Registry
 from actorflow.workflow.events import Status
-from tests.fakes.remote_worker import (
-    All,
-    CallFailedError,
-    RemoteWorker,
-    WorkLog,
-    late,
-    never,
-    once,
-    retrying,
-    twice,
-)
+from tests.fakes.remote_code import All, CallFailedError, retrying
+from tests.fakes.remote_worker import RemoteWorker, WorkLog, late, once, twice
 from tests.sim.cluster import GENTLE_POST, ClusterWorld
 from tests.sim.faulty_store import NO_FAULTS, Faults, FaultyStore
 from tests.sim.host import World
@@ -35,7 +26,8 @@ if TYPE_CHECKING:
     from actorflow.workflow import WorkflowEngine
     from actorflow.workflow.model import Instance
     from tests.fakes.fake_cluster import PostFaults
-    from tests.fakes.remote_worker import Answer, Ctx, Wait
+    from tests.fakes.remote_code import Ctx, Wait
+    from tests.fakes.remote_worker import Answer
     from tests.sim.loop import SimLoop
 
     Code = Generator[Wait, Any, Any]
@@ -304,6 +296,3 @@ class RemoteStand:
         if not faults:
             assert self.log.twice_at_once == set()
         assert any(stored.state.is_remote for stored in stored_instances(self.memory))
-
-
-__all__ = ["KINDS", "WORKFLOWS", "RemoteStand", "never"]

@@ -12,7 +12,7 @@ from actorflow.actors import ActorId
 from actorflow.workflow.fsck import Fsck, Report
 from actorflow.workflow.offline import OfflineStore
 from actorflow.workflow.requests import ACTIVITY, WORKER, instance_type
-from tests.fakes.remote_worker import All
+from tests.fakes.remote_code import All
 from tests.sim.cluster import ClusterWorld
 from tests.sim.faulty_store import Faults
 from tests.sim.loop import SimIds, SimLoop, simulate
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actorflow.actors.store.memory import MemoryStore
-    from tests.fakes.remote_worker import Ctx
+    from tests.fakes.remote_code import Ctx
     from tests.sim.conftest import OverSeeds
     from tests.sim.remote import Code
 

@@ -13,7 +13,7 @@ from actorflow.workflow.errors import InstanceStalledError
 from actorflow.workflow.events import Status, TaskCompleted
 from actorflow.workflow.requests import TurnDone
 from actorflow.workflow.workitem import ActivityItem, TurnItem, token_text
-from tests.fakes.remote_worker import Replay
+from tests.fakes.remote_code import Replay
 from tests.sim.invariants import stored_messages
 from tests.sim.loop import SimLoop, simulate
 from tests.sim.remote import WORKFLOWS, RemoteStand

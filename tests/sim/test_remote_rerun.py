@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from actorflow.workflow.events import HistoryEvent
-    from tests.fakes.remote_worker import Ctx
+    from tests.fakes.remote_code import Ctx
     from tests.sim.remote import Code
 
 
