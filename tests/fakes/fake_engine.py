@@ -119,17 +119,31 @@ class FakeEngine:
         return self.instances.get(self._known(instance_id))
 
     async def wait_for_start(
-        self, instance_id: str, *, timeout_s: float | None, app_id: str = ""
+        self,
+        instance_id: str,
+        *,
+        timeout_s: float | None,
+        may_appear: bool = False,
+        app_id: str = "",
     ) -> Instance:
         self._enter("wait_for_start", instance_id)
+        if not may_appear:
+            self._one(instance_id)
         return await self._wait(
             instance_id, lambda item: item.status is not Status.PENDING, timeout_s
         )
 
     async def wait_for_completion(
-        self, instance_id: str, *, timeout_s: float | None, app_id: str = ""
+        self,
+        instance_id: str,
+        *,
+        timeout_s: float | None,
+        may_appear: bool = False,
+        app_id: str = "",
     ) -> Instance:
         self._enter("wait_for_completion", instance_id)
+        if not may_appear:
+            self._one(instance_id)
         return await self._wait(instance_id, lambda item: item.status.is_terminal, timeout_s)
 
     async def raise_event(
@@ -321,11 +335,11 @@ class FakeEngine:
     async def _wait(
         self, instance_id: str, done: Callable[[Instance], bool], timeout_s: float | None
     ) -> Instance:
-        self._one(instance_id)
-
         async def reached() -> None:
             async with self._changed:
-                await self._changed.wait_for(lambda: done(self._one(instance_id)))
+                await self._changed.wait_for(
+                    lambda: instance_id in self.instances and done(self.instances[instance_id])
+                )
 
         await asyncio.wait_for(reached(), timeout_s)
         return self._one(instance_id)

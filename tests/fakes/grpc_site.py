@@ -43,7 +43,12 @@ class Client:
     """A raw client; requests are messages or bytes."""
 
     def __init__(self, address: str, *metadata: tuple[str, str]) -> None:
-        options = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
+        options = (
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_send_message_length", -1),
+            # A connection of its own, which not all channels to one address share.
+            ("grpc.use_local_subchannel_pool", 1),
+        )
         self.channel = grpc.aio.insecure_channel(address, options=options)
         self.metadata = metadata
 
@@ -128,7 +133,7 @@ class GrpcSite(Client):
     async def reaches_waits(self, count: int) -> None:
         """Wait until so many answers are held back."""
         async with asyncio.timeout(10):
-            while self.edge.waits.count != count:  # noqa: ASYNC110 -- it tells nobody
+            while self.server.waits.count != count:  # noqa: ASYNC110 -- it tells nobody
                 await asyncio.sleep(0.001)
 
     async def __aexit__(

@@ -20,6 +20,7 @@ from tests.fakes.grpc_orders import (
     orders,
     text,
 )
+from tests.fakes.grpc_site import Client, path_of
 
 pytestmark = pytest.mark.asyncio
 
@@ -358,3 +359,26 @@ async def test_an_answer_beyond_the_limit_says_so(site: OrderSite) -> None:
     code, said = await site.refusal("GetInstanceHistory", request)
     assert code == "RESOURCE_EXHAUSTED"
     assert "raise --max-body-size" in said
+
+
+async def test_more_long_polls_than_the_limit_are_refused_and_http_keeps_its_own(
+    site: OrderSite,
+) -> None:
+    request = pb.GetInstanceRequest(instanceId="never")
+    address = site.server.addresses[0]
+    async with Client(address) as one, Client(address) as two:  # a connection takes a thousand
+        polls = [
+            client.channel.unary_unary(path_of("WaitForInstanceStart"))(request.SerializeToString())
+            for client in (one, two)
+            for _ in range(1_000)
+        ]
+        await site.reaches_waits(2_000)
+        assert await site.refusal("WaitForInstanceStart", request) == (
+            "RESOURCE_EXHAUSTED",
+            "the queue of held-back answers is full (2,000); retry later",
+        )
+        assert site.edge.waits.count == 0
+        await site.call("Hello")
+        for poll in polls:
+            poll.cancel()
+        await site.reaches_waits(0)

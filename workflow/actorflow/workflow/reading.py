@@ -116,25 +116,39 @@ class InstanceReader:
     # ---- waiting -------------------------------------------------------------------------------
 
     async def wait_for_start(
-        self, instance_id: str, *, timeout_s: float | None, app_id: str = ""
+        self,
+        instance_id: str,
+        *,
+        timeout_s: float | None,
+        may_appear: bool = False,
+        app_id: str = "",
     ) -> Instance:
         """Wait until the instance is no longer PENDING.
 
+        Args:
+            may_appear: wait also while there is no such instance.
+
         Raises:
-            TimeoutError: not in time. InstanceNotFoundError: no such instance, or purged meanwhile.
+            TimeoutError: not in time. InstanceNotFoundError: no such instance, or purged meanwhile,
+                unless it may appear; or none can have such an id.
         """
         actor = known_actor(instance_id, app_id or self.app_id)
-        return await self._wait(actor, _BEGUN, timeout_s)
+        return await self._wait(actor, _BEGUN, timeout_s, may_appear=may_appear)
 
     async def wait_for_completion(
-        self, instance_id: str, *, timeout_s: float | None, app_id: str = ""
+        self,
+        instance_id: str,
+        *,
+        timeout_s: float | None,
+        may_appear: bool = False,
+        app_id: str = "",
     ) -> Instance:
-        """Wait until the instance has ended. Raises as `wait_for_start`."""
+        """Wait until the instance has ended. As `wait_for_start`."""
         actor = known_actor(instance_id, app_id or self.app_id)
-        return await self._wait(actor, _ENDED, timeout_s)
+        return await self._wait(actor, _ENDED, timeout_s, may_appear=may_appear)
 
     async def _wait(
-        self, actor: ActorId, phases: frozenset[str], timeout_s: float | None
+        self, actor: ActorId, phases: frozenset[str], timeout_s: float | None, *, may_appear: bool
     ) -> Instance:
         async with asyncio.timeout(timeout_s):
             with self.actors.watch(actor, phases) as watch:
@@ -142,10 +156,11 @@ class InstanceReader:
                     await watch.wait(REREAD_S)
                 while True:
                     record = (await self.actors.read([actor]))[0]
-                    if record is None or record.summary is None:
+                    if record is not None and record.summary is not None:
+                        if record.summary.phase in phases:
+                            return instance_of(record)
+                    elif not may_appear:
                         raise InstanceNotFoundError(actor.key)
-                    if record.summary.phase in phases:
-                        return instance_of(record)
                     await watch.wait(REREAD_S)
 
     def _is_yet_to_reach(self, actor: ActorId, phases: frozenset[str]) -> bool:

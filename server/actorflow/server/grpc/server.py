@@ -21,8 +21,12 @@ from actorflow.server.http.edge import Edge
 from actorflow.server.processes import reserve_port
 from actorflow.workflow.engine import WorkflowEngine
 
-CALLS_MAX = 4_000
-"""Calls at a time, streams and long polls among them; more are refused with RESOURCE_EXHAUSTED."""
+CALLS_MAX = 8_000
+"""Calls at a time; more are refused with RESOURCE_EXHAUSTED. Streams of work, as many as
+`workers.STREAMS_MAX`, and long polls leave room for others."""
+
+WAITS_MAX = 2_000
+"""Long polls at a time."""
 
 STREAMS_PER_CONNECTION_MAX = 1_000
 METADATA_MAX_BYTES = 8 * 1_024
@@ -43,6 +47,9 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     # Without any call, as the sidecar does. No limit on the age: it would cut streams of work.
     ("grpc.max_connection_idle_ms", 180_000),
     ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION_MAX),
+    # From 1,000 calls on that arrive at once, the core would throw some away as CANCELLED.
+    ("grpc.server.max_pending_requests", CALLS_MAX),
+    ("grpc.server.max_pending_requests_hard_limit", 2 * CALLS_MAX),
     ("grpc.max_metadata_size", METADATA_MAX_BYTES),
     ("grpc.absolute_max_metadata_size", 2 * METADATA_MAX_BYTES),
 )
@@ -65,10 +72,11 @@ class GrpcServer:
     ) -> None:
         self._settings = settings
         self._edge = edge
-        task_hub = TaskHubService(engine, settings, edge.waits)
-        sidecar = SidecarService(engine, settings, edge.waits, edge.metadata, request_shutdown)
-        self._workers = WorkerService(engine.workers, settings, edge.waits, now_ns=engine.now_ns)
-        health = HealthService(edge.metadata, edge.waits)
+        self.waits = edge.waits.beside(WAITS_MAX)
+        task_hub = TaskHubService(engine, settings, self.waits)
+        sidecar = SidecarService(engine, settings, self.waits, edge.metadata, request_shutdown)
+        self._workers = WorkerService(engine.workers, settings, self.waits, now_ns=engine.now_ns)
+        health = HealthService(edge.metadata, self.waits)
         rpcs = [*task_hub.rpcs(), *self._workers.rpcs(), *sidecar.rpcs(), *health.rpcs()]
         self.gate = Gate(rpcs, settings, edge.metrics)
         self._server: Any = None

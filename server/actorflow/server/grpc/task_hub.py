@@ -4,9 +4,8 @@ Handlers translate; what happens is the engine's. Codes and texts are in `status
 look for are noted where they are made.
 """
 
-import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from actorflow.actors.errors import ActorflowError, OverloadedError
@@ -36,11 +35,6 @@ PAGE_MAX = 1_000
 
 EFFECT_WAIT_S = 10.0
 """How long the answer to a termination is held back for its effect."""
-
-APPEARS_FIRST_S = 0.05
-"""A wait for an instance that does not exist looks for it after this pause; it doubles."""
-
-APPEARS_MAX_S = 1.0
 
 _Errors = Callable[[Any, ActorflowError], RpcError]
 
@@ -264,16 +258,17 @@ class TaskHubService:
         return app_id
 
     async def _wait(
-        self, request: Any, call: RpcCall, wait_for: Callable[..., Awaitable[Instance]]
+        self, request: Any, call: RpcCall, wait_for: Callable[..., Coroutine[Any, Any, Instance]]
     ) -> Any:
         """Wait without end: the client's deadline ends the call, and with it this wait."""
         app_id = self._admit(request, call)
-        appears = _appears(request.instanceId, app_id, wait_for)
-        instance = await self._waits.until_stop(appears)
+        instance_actor(request.instanceId)  # an id that none can have is refused, not awaited
+        reached = wait_for(request.instanceId, timeout_s=None, may_appear=True, app_id=app_id)
+        instance = await self._waits.until_stop(reached)
         return instance_answer(instance, with_payloads=request.getInputsAndOutputs)
 
     async def _await_effect(
-        self, wait_for: Callable[..., Awaitable[Instance]], instance_id: str, app_id: str
+        self, wait_for: Callable[..., Coroutine[Any, Any, Instance]], instance_id: str, app_id: str
     ) -> None:
         timeout_s = min(EFFECT_WAIT_S, self._settings.start_wait_s)
 
@@ -292,20 +287,6 @@ class TaskHubService:
             return self._pages.decode(token)
         except BadPageTokenError:
             raise invalid("the continuationToken is not one that this server gave out") from None
-
-
-async def _appears(
-    instance_id: str, app_id: str, wait_for: Callable[..., Awaitable[Instance]]
-) -> Instance:
-    """Wait for an instance, also until it is started."""
-    instance_actor(instance_id)  # an id that none can have is refused, not awaited
-    pause_s = APPEARS_FIRST_S
-    while True:
-        try:
-            return await wait_for(instance_id, timeout_s=None, app_id=app_id)
-        except InstanceNotFoundError:
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, APPEARS_MAX_S)
 
 
 def _plain(_: Any, err: ActorflowError) -> RpcError:

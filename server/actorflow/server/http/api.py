@@ -43,13 +43,23 @@ class EngineApi(Protocol):
         ...
 
     async def wait_for_start(
-        self, instance_id: str, *, timeout_s: float | None, app_id: str = ""
+        self,
+        instance_id: str,
+        *,
+        timeout_s: float | None,
+        may_appear: bool = False,
+        app_id: str = "",
     ) -> Instance:
         """Return as soon as the first turn is committed. Raises TimeoutError."""
         ...
 
     async def wait_for_completion(
-        self, instance_id: str, *, timeout_s: float | None, app_id: str = ""
+        self,
+        instance_id: str,
+        *,
+        timeout_s: float | None,
+        may_appear: bool = False,
+        app_id: str = "",
     ) -> Instance:
         """Return as soon as the instance has ended. Raises TimeoutError."""
         ...

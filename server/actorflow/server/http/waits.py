@@ -10,7 +10,8 @@ from actorflow.server.http.call import Call
 from actorflow.server.http.listener import EdgeProtocol
 
 WAITS_MAX = 500
-"""Held-back answers at a time: half of the connections, so that other calls always get through."""
+"""Held-back answers of HTTP at a time: half of the connections, so that other calls always get
+through."""
 
 T = TypeVar("T")
 
@@ -20,17 +21,21 @@ class InterruptedWaitError(Exception):
 
 
 class Waits:
-    """Every held-back answer of one server."""
+    """Every held-back answer of one door; all doors of a process stop at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = WAITS_MAX, *, stop: asyncio.Event | None = None) -> None:
         self._count = 0
-        self._stopping = False
-        self._stop_event = asyncio.Event()
+        self._most = most
+        self._stop_event = stop or asyncio.Event()
+
+    def beside(self, most: int) -> "Waits":
+        """Return waits with a number of their own, which end with these."""
+        return Waits(most, stop=self._stop_event)
 
     @property
     def is_stopping(self) -> bool:
         """True once `stop` was called."""
-        return self._stopping
+        return self._stop_event.is_set()
 
     @property
     def count(self) -> int:
@@ -39,12 +44,11 @@ class Waits:
 
     def stop(self) -> None:
         """End all waits, and refuse what comes from now on."""
-        self._stopping = True
         self._stop_event.set()
 
     def check_running(self) -> None:
         """Raise WireError 503 once the server is stopping."""
-        if self._stopping:
+        if self._stop_event.is_set():
             raise runtime_closed()
 
     async def until(self, call: Call, work: Coroutine[Any, Any, T]) -> T:
@@ -52,7 +56,7 @@ class Waits:
 
         Raises:
             InterruptedWaitError: given up; `work` was cancelled.
-            OverloadedError: WAITS_MAX others are waiting; `work` was not begun.
+            OverloadedError: too many others are waiting; `work` was not begun.
         """
         protocol = call.request.protocol
         gone = protocol.gone() if isinstance(protocol, EdgeProtocol) else None
@@ -65,9 +69,9 @@ class Waits:
 
         Raises as `until`.
         """
-        if self._count >= WAITS_MAX:
+        if self._count >= self._most:
             work.close()
-            raise OverloadedError("the queue of held-back answers", WAITS_MAX)
+            raise OverloadedError("the queue of held-back answers", self._most)
         self._count += 1
         task = asyncio.create_task(work, name="wait")
         stop = asyncio.create_task(self._stop_event.wait(), name="wait-stop")
