@@ -50,6 +50,11 @@ class Server:
 
     def start(self) -> "Server":
         """Start it and wait until it listens."""
+        self.launch()
+        return self.wait_until_ready()
+
+    def launch(self) -> None:
+        """Start it."""
         self._ready.unlink(missing_ok=True)
         command = [
             *(sys.executable, "-m", "actorflow.server", "serve"),
@@ -59,6 +64,10 @@ class Server:
         ]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
+
+    def wait_until_ready(self) -> "Server":
+        """Wait until it listens."""
+        assert self._process is not None
         end_s = time.monotonic() + START_UP_S
         while not self._ready.exists():
             assert self._process.poll() is None, self.tail()

@@ -91,8 +91,11 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
         hosts.append(Server(tmp_path))
     place = None
     try:
-        for host in hosts:
-            host.start()
+        hosts[0].start()  # founds the store
+        for host in hosts[1:]:
+            host.launch()
+        for host in hosts[1:]:
+            host.wait_until_ready()
         place = World(hosts)
         yield place
     finally:
