@@ -91,9 +91,9 @@ class RecordingStore:
         """Pass on."""
         return await self.inner.renew(lease, ttl_ms=ttl_ms)
 
-    async def release(self, lease: Lease) -> None:
+    async def release(self, lease: Lease, *, dead: bool = False) -> None:
         """Pass on."""
-        await self.inner.release(lease)
+        await self.inner.release(lease, dead=dead)
 
     async def commit(self, commit: Commit) -> CommitResult:
         """Pass on, and keep what was applied."""

@@ -276,6 +276,49 @@ class OwnershipKit(Kit):
         assert await store.commit(old.build()) is CommitResult.FENCED
         await Owner.of(store, "t-2")
 
+    async def test_partition_given_up_in_good_order_was_not_abandoned(
+        self, store: PartitionStore, clock: SteppedClock
+    ) -> None:
+        assert await self.abandoned(store, "t-1") == 0
+        clock.now_ms += TTL_MS
+        assert await self.abandoned(store, "t-2") == 1
+        await store.release((await Owner.of(store, "t-2")).lease)
+        assert await self.abandoned(store, "t-3") == 0
+        clock.now_ms += TTL_MS
+        assert await self.abandoned(store, "t-4") == 1
+
+    async def test_owners_that_abandoned_the_partition_are_counted(
+        self, store: PartitionStore, clock: SteppedClock
+    ) -> None:
+        counts: list[int] = []
+        for step_ms in (TTL_MS, TTL_MS, 59_999, TTL_MS, 60_000, TTL_MS):
+            counts.append(await self.abandoned(store, f"t-{len(counts)}"))
+            clock.now_ms += step_ms
+        counts.append(await self.abandoned(store, "t-last"))
+        assert counts == [0, 1, 2, 3, 4, 1, 2], "a minute of peace begins a new row"
+
+    async def test_lease_that_others_ended_counts_as_abandoned(self, store: PartitionStore) -> None:
+        for count in (1, 2, 3):
+            dead = await Owner.of(store, f"t-{count}")  # the same owner, once more
+            await store.release(dead.lease, dead=True)
+            assert not await store.renew(dead.lease, ttl_ms=TTL_MS)
+            assert await store.commit(dead.build()) is CommitResult.FENCED
+            assert await self.abandoned(store, f"t-{count + 1}") == count
+
+    async def test_same_owner_that_takes_again_abandoned_nothing(
+        self, store: PartitionStore, clock: SteppedClock
+    ) -> None:
+        await Owner.of(store, "t-1")
+        assert await self.abandoned(store, "t-1") == 0
+        clock.now_ms += TTL_MS
+        assert [await self.abandoned(store, "t-2") for _ in range(2)] == [1, 1]
+
+    @staticmethod
+    async def abandoned(store: PartitionStore, token: str) -> int:
+        acquired = await store.acquire(0, token, ttl_ms=TTL_MS)
+        assert isinstance(acquired, Acquired)
+        return acquired.abandoned
+
     async def test_stale_release_and_renewal_do_no_harm(
         self, store: PartitionStore, clock: SteppedClock
     ) -> None:
@@ -298,7 +341,7 @@ class OwnershipKit(Kit):
         clock.now_ms += TTL_MS
         new = await store.acquire(0, "t-2", ttl_ms=TTL_MS)
         assert isinstance(new, Acquired)
-        assert new[1:] == (3, number + 1, message.id + 1)
+        assert new[1:4] == (3, number + 1, message.id + 1)
 
     @pytest.mark.parametrize(
         ("epoch_step", "token"),
@@ -408,6 +451,6 @@ class OwnershipKit(Kit):
         assert await picture_of(store, actors) == before
         again = await store.acquire(0, owner.lease.token, ttl_ms=TTL_MS)
         assert isinstance(again, Acquired)
-        assert again[1:] == (1, 3, 3)
+        assert again[1:4] == (1, 3, 3)
         owner.lease = again.lease
         await owner.send(good._replace(lease=again.lease))

@@ -83,7 +83,7 @@ class Stores(RuleBasedStateMachine):
         answer = self.both("acquire", 0, token, ttl_ms=TTL_MS)
         if isinstance(answer, Acquired):
             self.lease = answer.lease
-            self.seq, self.next_number, self.next_message = answer[1:]
+            self.seq, self.next_number, self.next_message = answer[1:4]
 
     @rule(step_ms=st.sampled_from([-1_000, 1, TTL_MS - 1, TTL_MS]), release=few_times)
     def renew_or_release(self, step_ms: int, *, release: bool) -> None:

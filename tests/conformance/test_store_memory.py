@@ -83,7 +83,7 @@ class TestSnapshot:
             owner.seq = lost.prev_seq
         again = await store.acquire(0, "t-1", ttl_ms=TTL_MS)
         assert isinstance(again, Acquired)
-        assert again[1:] == (1, number + 1, 1)
+        assert again[1:4] == (1, number + 1, 1)
 
     async def test_snapshot_shares_nothing_with_the_store(self) -> None:
         store = MemoryStore(clock=SteppedClock())

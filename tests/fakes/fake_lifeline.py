@@ -66,7 +66,7 @@ class FakeLifeline:
     async def release(self, lease: Lease) -> None:
         """See `Lifeline`."""
         self._check()
-        await self._store.release(lease)
+        await self._store.release(lease, dead=True)
 
     def _check(self) -> None:
         if self.cut:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from actorflow.actors.keeper import InThread, Keeper
+from actorflow.actors.lease import DEAD
 from actorflow.actors.ports import Acquired, Held, Lease
 from actorflow.actors.pulse import Pulse
 from actorflow.actors.store.redis import RedisStore
@@ -92,7 +93,7 @@ async def test_a_blocked_loop_keeps_its_lease_and_a_silent_one_does_not(
     await asyncio.sleep(0.5)
     assert ears.lost == []
     time.sleep(3 * TTL_MS / 1e3 + 1.0)  # noqa: ASYNC251 -- this is the fault
-    assert any_server.do("HGET", meta, "owner") == b""
+    assert any_server.do("HGET", meta, "owner") == DEAD.encode()
     assert any_server.do("HLEN", store.members_key) == 0
     await asyncio.sleep(0.1)
     assert ears.lost == [lease]

@@ -62,7 +62,7 @@ class TestAnswers:
     async def test_r01_acquire(self, raw: Raw) -> None:
         own = raw.acquire("a", 500)
         assert own[0] == b"OWN"
-        assert own[2:] == [b"0", b"1", b"1"]
+        assert own[2:] == [b"0", b"1", b"1", 0]
         now_ms = int(float(".".join(map(str, raw.client.time()))) * 1e3)
         assert abs(int(own[1]) - now_ms) < 5_000
         held = raw.acquire("b")

@@ -143,9 +143,9 @@ class FaultyStore:
         self._be_there()
         return await self._inner.renew(lease, ttl_ms=ttl_ms)
 
-    async def release(self, lease: Lease) -> None:
+    async def release(self, lease: Lease, *, dead: bool = False) -> None:
         self._be_there()
-        await self._inner.release(lease)
+        await self._inner.release(lease, dead=dead)
 
     # ---- writes --------------------------------------------------------------------------------
 
@@ -313,8 +313,8 @@ class Gate:
     async def renew(self, lease: Lease, *, ttl_ms: int) -> bool:
         return await self._pass(lambda: self._store.renew(lease, ttl_ms=ttl_ms))
 
-    async def release(self, lease: Lease) -> None:
-        await self._pass(lambda: self._store.release(lease))
+    async def release(self, lease: Lease, *, dead: bool = False) -> None:
+        await self._pass(lambda: self._store.release(lease, dead=dead))
 
     async def commit(self, commit: Commit) -> CommitResult:
         return await self._pass(lambda: self._store.commit(commit))

@@ -90,8 +90,8 @@ class ScriptedStore:
     async def renew(self, lease: Lease, *, ttl_ms: int) -> bool:
         return await self._call("renew", lambda: self.inner.renew(lease, ttl_ms=ttl_ms))
 
-    async def release(self, lease: Lease) -> None:
-        await self._call("release", lambda: self.inner.release(lease))
+    async def release(self, lease: Lease, *, dead: bool = False) -> None:
+        await self._call("release", lambda: self.inner.release(lease, dead=dead))
 
     async def commit(self, commit: Commit) -> CommitResult:
         self.commits.append(commit)

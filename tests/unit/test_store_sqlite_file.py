@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from actorflow.actors.errors import CorruptError, StoreInUseError, StoreUnavailableError
-from actorflow.actors.ports import ActorWrite, CommitResult
+from actorflow.actors.ports import Acquired, ActorWrite, CommitResult
 from actorflow.actors.store.sqlite import SqliteStore, schema
 from tests.conformance.store_kit import ORDER, Owner, SteppedClock
 
@@ -132,6 +132,20 @@ async def test_newer_format_is_refused(path: Path) -> None:
         later.commit()
         later.execute("PRAGMA journal_mode = DELETE")
     await refused(path, rf"format level {schema.FORMAT_LEVEL + 1} .* upgrade")
+
+
+@pytest.mark.asyncio
+async def test_file_of_an_earlier_release_gets_the_column_it_lacks(path: Path) -> None:
+    async with opened(path) as store:
+        await Owner.of(store, "t-1")
+    with closing(sqlite3.connect(path)) as earlier:
+        earlier.execute("ALTER TABLE partition DROP COLUMN abandoned")
+        earlier.commit()
+    for count in (1, 2):
+        async with opened(path) as store:
+            acquired = await store.acquire(0, f"t-{count}-later", ttl_ms=1_000)
+            assert isinstance(acquired, Acquired)
+            assert acquired.abandoned == count
 
 
 @pytest.mark.asyncio

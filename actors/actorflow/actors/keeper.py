@@ -12,6 +12,7 @@ import asyncio
 import logging
 import sys
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from actorflow.actors.errors import FencedOutError, NotOwnerError, StoreUnavailableError
@@ -306,7 +307,7 @@ class StoreLine:
         self.beat = membership.beat
         self.leave = membership.leave
         self.renew = store.renew
-        self.release = store.release
+        self.release = partial(store.release, dead=True)
 
     async def open(self) -> None:
         """See `Lifeline`; both are open."""

@@ -20,6 +20,13 @@ SUMMARY_MAX_BYTES = 16 * 1024
 """Largest summary. Lists read many of them at once, so what is large belongs into a field."""
 
 
+PEACE_MS = 60_000
+"""An owner that was in office for so long is not counted with those before it."""
+
+DEAD = "?"
+"""Stands for the token of an owner whose lease others have ended. No owner has it."""
+
+
 class Standing(NamedTuple):
     """Where one partition stands. `token` is None while nobody owns it."""
 
@@ -38,6 +45,21 @@ def next_epoch(standing: Standing, now_ms: int) -> int:
     it rising when the clock jumped back.
     """
     return max(standing.epoch + 1, now_ms)
+
+
+def abandoned_now(standing: Standing, token: str, abandoned: int, now_ms: int) -> int:
+    """Return what `Acquired.abandoned` is for the next owner.
+
+    Args:
+        token: of the next owner.
+        abandoned: what it was for the last one.
+        now_ms: of the store's clock; `standing.epoch` is when the last owner came into office.
+    """
+    if standing.token is None:
+        return 0
+    if standing.token == token:
+        return abandoned
+    return 1 if now_ms - standing.epoch >= PEACE_MS else abandoned + 1
 
 
 def refusal(standing: Standing, commit: Commit) -> CommitResult | None:

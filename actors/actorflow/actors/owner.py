@@ -58,7 +58,7 @@ class Owner:
         acquired = await self._store.acquire(partition.index, token, ttl_ms=ttl_ms)
         if isinstance(acquired, Held) and host_of(acquired.owner) == self._host:
             # Left over from an earlier ownership, which is void: need not run out first.
-            await self.release_dead(partition, acquired)
+            await self._store.release(Lease(partition.index, acquired.epoch, acquired.owner))
             acquired = await self._store.acquire(partition.index, token, ttl_ms=ttl_ms)
         if isinstance(acquired, Held):
             return acquired
@@ -94,7 +94,8 @@ class Owner:
 
     async def release_dead(self, partition: Partition, held: Held) -> None:
         """End the lease of an owner that is believed dead; if it lives, the fence stops it."""
-        await self._store.release(Lease(partition.index, held.epoch, held.owner))
+        lease = Lease(partition.index, held.epoch, held.owner)
+        await self._store.release(lease, dead=True)
 
     async def give_up(self, partition: Partition, reason: ActorflowError) -> None:
         """Close a drained partition and release its lease."""

@@ -24,12 +24,18 @@ class Lease(NamedTuple):
 
 
 class Acquired(NamedTuple):
-    """Answer to a successful `acquire`: the lease, and where the partition's commits stand."""
+    """Answer to a successful `acquire`: the lease, and where the partition's commits stand.
+
+    `abandoned` is 0 when the last owner has given the partition up in good order. Else it counts
+    the owners in a row that have not, the last one included; one that was in office for a minute
+    begins a new row. Such an owner was killed, ended by its own code, or frozen: nobody can tell.
+    """
 
     lease: Lease
     seq: int
     next_actor_number: int
     next_message_id: int
+    abandoned: int = 0
 
 
 class Held(NamedTuple):
@@ -239,8 +245,13 @@ class Ownership(Protocol):
         """Extend the lease; False when it is no longer ours. Raises as `acquire`."""
         ...
 
-    async def release(self, lease: Lease) -> None:
-        """Give the partition up. Harmless when it is no longer ours. Raises as `acquire`."""
+    async def release(self, lease: Lease, *, dead: bool = False) -> None:
+        """Give the partition up. Harmless when it is no longer ours. Raises as `acquire`.
+
+        Args:
+            dead: the owner is believed dead, and somebody else ends its lease: it counts as one
+                that has abandoned the partition.
+        """
         ...
 
 

@@ -111,5 +111,6 @@ class Lifeline(Protocol):
         ...
 
     async def release(self, lease: Lease) -> None:
-        """See `Ownership.release`."""
+        """Give up a partition whose owner's loop is silent: as `Ownership.release` of a dead
+        one."""
         ...

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 
 from actorflow.actors.clock import Clock, SystemClock
 from actorflow.actors.errors import UsageError
-from actorflow.actors.lease import Standing, advanced, fault_in, next_epoch, refusal
+from actorflow.actors.lease import (
+    DEAD,
+    Standing,
+    abandoned_now,
+    advanced,
+    fault_in,
+    next_epoch,
+    refusal,
+)
 from actorflow.actors.ports import (
     Acquired,
     ActorRecord,
@@ -73,6 +81,7 @@ class _Partition:
     outbox: dict[tuple[int, EntryId], LinkEntry] = field(default_factory=dict)
     marks: dict[int, LinkMark] = field(default_factory=dict)
     cursor: str = ""
+    abandoned: int = 0
 
     def copy(self) -> _Partition:
         twin = copy(self)
@@ -127,6 +136,7 @@ class MemoryStore:
         if holder not in (None, token) and part.until_ms > now_ms:
             return Held(str(holder), part.until_ms - now_ms, part.standing.epoch)
         epoch = next_epoch(part.standing, now_ms)
+        part.abandoned = abandoned_now(part.standing, token, part.abandoned, now_ms)
         part.standing = part.standing._replace(epoch=epoch, token=token)
         part.ttl_ms = ttl_ms
         part.until_ms = now_ms + ttl_ms
@@ -135,6 +145,7 @@ class MemoryStore:
             part.standing.seq,
             part.standing.next_actor_number,
             part.standing.next_message_id,
+            part.abandoned,
         )
 
     async def renew(self, lease: Lease, *, ttl_ms: int) -> bool:
@@ -146,11 +157,11 @@ class MemoryStore:
         part.until_ms = self._now_ms() + ttl_ms
         return True
 
-    async def release(self, lease: Lease) -> None:
+    async def release(self, lease: Lease, *, dead: bool = False) -> None:
         """Give the partition up; see `Ownership.release`."""
         part = self._partition(lease.partition)
         if _owns(part.standing, lease):
-            part.standing = part.standing._replace(token=None)
+            part.standing = part.standing._replace(token=DEAD if dead else None)
             part.until_ms = 0
 
     async def commit(self, commit: Commit) -> CommitResult:

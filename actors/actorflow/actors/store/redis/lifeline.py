@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from actorflow.actors.errors import UsageError
+from actorflow.actors.lease import DEAD
 from actorflow.actors.store.redis.keys import slot_of
 from actorflow.actors.store.redis.post import FORGET_MS
 from actorflow.actors.store.redis.script import BEAT, RELEASE, RENEW
@@ -82,9 +83,9 @@ class RedisLifeline:
         return seq >= before
 
     async def release(self, lease: Lease) -> None:
-        """See `Ownership.release`."""
+        """See `keeper.Lifeline`."""
         keys = self._store.partitions[lease.partition]
-        data = RELEASE.call((keys.meta,), (lease.epoch, lease.token))
+        data = RELEASE.call((keys.meta,), (lease.epoch, lease.token, DEAD))
         await self._open_client().run(keys.slot, RELEASE, data)
 
     @property

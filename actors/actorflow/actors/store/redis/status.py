@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 from actorflow.actors.errors import CorruptError
+from actorflow.actors.lease import DEAD
 from actorflow.actors.ports import EntryId
 from actorflow.actors.store.redis.cluster import lost
 from actorflow.actors.store.redis.encoding import decode_mark, outbox_place
@@ -105,6 +106,7 @@ async def _partition(
     if found != cluster_id:
         raise lost(found)
     now_ms, epoch, until_ms, seq = map(int, (reply[0], *reply[3:6]))
+    owner = "" if owner == DEAD else owner
     left_ms = max(0, until_ms - now_ms) if owner else 0
     try:
         marks = {mark.source: mark.id for mark in map(decode_mark, reply[11])}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from actorflow.actors.clock import Clock, IdSource, SystemClock, SystemIds
 from actorflow.actors.errors import InvariantError, StoreUnavailableError, UsageError
+from actorflow.actors.lease import DEAD
 from actorflow.actors.ports import Acquired, CommitResult, Held, Lease
 from actorflow.actors.query import check_query
 from actorflow.actors.store.redis import cluster, reads, search
@@ -214,10 +215,11 @@ class RedisStore:
         reply = await client.run(keys.slot, ACQUIRE, data, lane="commits")
         match reply[0]:
             case b"OWN":
-                epoch, seq, number, message_id = map(int, reply[1:5])
+                epoch, seq, number, message_id, abandoned = map(int, reply[1:6])
                 self._packed.pop(partition, None)
                 self._note_seq(partition, seq)
-                return Acquired(Lease(partition, epoch, token), seq, number, message_id)
+                lease = Lease(partition, epoch, token)
+                return Acquired(lease, seq, number, message_id, abandoned)
             case b"HELD":
                 return Held(reply[1].decode(), int(reply[2]), int(reply[3]))
             case b"LOST":
@@ -234,10 +236,10 @@ class RedisStore:
             return True
         return False
 
-    async def release(self, lease: Lease) -> None:
+    async def release(self, lease: Lease, *, dead: bool = False) -> None:
         """Give the partition up; see `Ownership.release`."""
         client, keys = self._at(lease.partition)
-        data = RELEASE.call((keys.meta,), (lease.epoch, lease.token))
+        data = RELEASE.call((keys.meta,), (lease.epoch, lease.token, DEAD if dead else ""))
         await client.run(keys.slot, RELEASE, data, lane="commits")
 
     # ---- commits -------------------------------------------------------------------------------

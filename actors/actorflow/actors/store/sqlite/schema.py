@@ -38,7 +38,8 @@ SCHEMA = (
         seq INTEGER NOT NULL,
         commit_id TEXT NOT NULL,
         next_actor_number INTEGER NOT NULL,
-        next_message_id INTEGER NOT NULL
+        next_message_id INTEGER NOT NULL,
+        abandoned INTEGER NOT NULL DEFAULT 0
     ) STRICT
     """,
     """
@@ -98,7 +99,7 @@ SCHEMA = (
         parked TEXT NOT NULL
     ) STRICT
     """,
-    "INSERT INTO partition VALUES (0, 0, NULL, 0, '', 1, 1)",
+    "INSERT INTO partition VALUES (0, 0, NULL, 0, '', 1, 1, 0)",
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {FORMAT_LEVEL}",
 )
@@ -220,6 +221,15 @@ def _check_format(connection: sqlite3.Connection, path: Path) -> None:
             f"{path} has format level {level} of a newer actorflow, this one reads up to "
             f"{FORMAT_LEVEL}; upgrade, or use another file"
         )
+    else:
+        _add_columns(connection)
+
+
+def _add_columns(connection: sqlite3.Connection) -> None:
+    """Add what a file of an earlier release lacks; that release can still use the file."""
+    names = [row[1] for row in connection.execute("PRAGMA table_info(partition)")]
+    if "abandoned" not in names:
+        connection.execute("ALTER TABLE partition ADD COLUMN abandoned INTEGER NOT NULL DEFAULT 0")
 
 
 def _create(connection: sqlite3.Connection) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypeVar
 
 from actorflow.actors.clock import Clock, SystemClock
 from actorflow.actors.errors import StoreUnavailableError, UsageError
-from actorflow.actors.lease import Standing, next_epoch
+from actorflow.actors.lease import DEAD, Standing, abandoned_now, next_epoch
 from actorflow.actors.ports import Acquired, CommitResult, Held, Lease
 from actorflow.actors.query import check_query
 from actorflow.actors.store.sqlite import reads, schema
@@ -25,7 +25,13 @@ from actorflow.actors.store.sqlite.faults import translated
 from actorflow.actors.store.sqlite.lock import FileLock
 from actorflow.actors.store.sqlite.reader import Reader
 from actorflow.actors.store.sqlite.writer import Writer
-from actorflow.actors.store.sqlite.writes import apply_commit, read_standing, write_standing
+from actorflow.actors.store.sqlite.writes import (
+    apply_commit,
+    read_abandoned,
+    read_standing,
+    write_abandoned,
+    write_standing,
+)
 
 if TYPE_CHECKING:
     import os
@@ -113,21 +119,24 @@ class SqliteStore:
             raise UsageError("an owner's token must not be empty")
         now_ms = self._now_ms()
 
-        def take(connection: sqlite3.Connection) -> tuple[Standing | Held, bool]:
+        def take(connection: sqlite3.Connection) -> tuple[tuple[Standing, int] | Held, bool]:
             stored = read_standing(connection)
             if stored.token not in (None, token) and self._until_ms > now_ms:
                 return Held(str(stored.token), self._until_ms - now_ms, stored.epoch), False
             taken = stored._replace(epoch=next_epoch(stored, now_ms), token=token)
             write_standing(connection, taken)
-            return taken, True
+            abandoned = abandoned_now(stored, token, read_abandoned(connection), now_ms)
+            write_abandoned(connection, abandoned)
+            return (taken, abandoned), True
 
-        taken = await self._transact(take)
-        if isinstance(taken, Held):
-            return taken
+        answer = await self._transact(take)
+        if isinstance(answer, Held):
+            return answer
+        taken, abandoned = answer
         self._ttl_ms = ttl_ms
         self._until_ms = now_ms + ttl_ms
         lease = Lease(partition, taken.epoch, token)
-        return Acquired(lease, taken.seq, taken.next_actor_number, taken.next_message_id)
+        return Acquired(lease, taken.seq, taken.next_actor_number, taken.next_message_id, abandoned)
 
     async def renew(self, lease: Lease, *, ttl_ms: int) -> bool:
         """Extend the lease; see `Ownership.renew`. Writes nothing."""
@@ -138,14 +147,14 @@ class SqliteStore:
         self._until_ms = self._now_ms() + ttl_ms
         return True
 
-    async def release(self, lease: Lease) -> None:
+    async def release(self, lease: Lease, *, dead: bool = False) -> None:
         """Give the partition up; see `Ownership.release`."""
 
         def give_up(connection: sqlite3.Connection) -> tuple[bool, bool]:
             standing = read_standing(connection)
             ours = _owns(standing, lease)
             if ours:
-                write_standing(connection, standing._replace(token=None))
+                write_standing(connection, standing._replace(token=DEAD if dead else None))
             return ours, ours
 
         if await self._transact(give_up):

@@ -47,6 +47,16 @@ def write_standing(connection: sqlite3.Connection, standing: Standing) -> None:
     )
 
 
+def read_abandoned(connection: sqlite3.Connection) -> int:
+    """Read `Acquired.abandoned` of the present owner."""
+    return int(connection.execute("SELECT abandoned FROM partition").fetchone()[0])
+
+
+def write_abandoned(connection: sqlite3.Connection, abandoned: int) -> None:
+    """Store `Acquired.abandoned` of the present owner."""
+    connection.execute("UPDATE partition SET abandoned = ? WHERE abandoned <> ?", (abandoned,) * 2)
+
+
 def apply_commit(connection: sqlite3.Connection, commit: Commit) -> CommitResult:
     """Do the commit's work in an open transaction. The caller commits it on OK, else rolls back."""
     standing = read_standing(connection)
