@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -22,6 +23,7 @@ from actorflow.actors import (
 from actorflow.actors import Limits as ActorLimits
 from actorflow.actors.clock import Clock, IdSource, SystemIds
 from actorflow.actors.errors import CorruptError
+from actorflow.actors.limits import limits_for
 from actorflow.actors.runtime import LEASE_TTL_MS
 from actorflow.workflow.activity import ActivityRunner
 from actorflow.workflow.apps import APP_TYPE
@@ -84,6 +86,10 @@ COMMIT_GRACE_S = 1.0
 """A stop always leaves the last commits this long, however long the activities took."""
 
 
+def _limits_of_actors(store: PartitionStore, limits: Limits) -> ActorLimits:
+    return dataclasses.replace(limits_for(store), payload_bytes=message_bytes_max(limits))
+
+
 class WorkflowEngine(InstanceReader):
     """Durable workflows over one store: `async with WorkflowEngine(store, registry) as engine`.
 
@@ -137,7 +143,7 @@ class WorkflowEngine(InstanceReader):
             ],
             clock=clock,
             ids=self._ids,
-            limits=actor_limits or ActorLimits(payload_bytes=message_bytes_max(limits)),
+            limits=actor_limits or _limits_of_actors(store, limits),
             partition_count=partition_count,
             cluster=cluster,
             lease_ttl_ms=lease_ttl_ms,
