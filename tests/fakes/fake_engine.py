@@ -239,6 +239,7 @@ class FakeEngine:
         new_instance_id: str = "",
         input: str | None = None,
         overwrite_input: bool = False,
+        new_child_instance_id: str = "",
         app_id: str = "",
     ) -> str:
         self._enter("rerun", source_instance_id, event_id, new_instance_id, input, overwrite_input)

@@ -188,16 +188,13 @@ class TaskHubService:
     async def rerun(self, request: Any, call: RpcCall) -> Any:
         """Start a new instance from an event in the history of an ended one."""
         app_id = self._admit(request, call)
-        if request.HasField("newChildWorkflowInstanceID"):
-            raise invalid(
-                "newChildWorkflowInstanceID is not supported: the child keeps its instance ID"
-            )
         instance_id = await self._engine.rerun(
             request.sourceInstanceID,
             request.eventID,
             new_instance_id=request.newInstanceID,
             input=unwrapped(request, "input"),
             overwrite_input=request.overwriteInput,
+            new_child_instance_id=request.newChildWorkflowInstanceID,
             app_id=app_id,
         )
         await self._await_effect(self._engine.wait_for_start, instance_id, app_id)

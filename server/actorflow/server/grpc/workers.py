@@ -47,7 +47,13 @@ class Pool(Protocol):
         ...
 
     async def finish_activity(
-        self, instance_id: str, task_id: int, token: str, event: Callable[[str], HistoryEvent]
+        self,
+        instance_id: str,
+        task_id: int,
+        token: str,
+        event: Callable[[str], HistoryEvent],
+        *,
+        app_id: str,
     ) -> bool:
         """Take the end of an activity."""
         ...
@@ -138,13 +144,14 @@ class WorkerService:
         )
         return pb.CompleteTaskResponse()
 
-    async def complete_activity(self, response: Any, _: RpcCall) -> Any:
+    async def complete_activity(self, response: Any, call: RpcCall) -> Any:
         """Take the end of an activity."""
         await self._pool.finish_activity(
             response.instanceId,
             response.taskId,
             response.completionToken,
             activity_event(response, self._now_ns()),
+            app_id=call.app_id() or self._app_id,
         )
         return pb.CompleteTaskResponse()
 

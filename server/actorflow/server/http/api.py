@@ -125,7 +125,7 @@ class EngineApi(Protocol):
         """Return the committed history."""
         ...
 
-    async def rerun(
+    async def rerun(  # noqa: PLR0913 -- keyword-only options of one operation
         self,
         source_instance_id: str,
         event_id: int,
@@ -133,6 +133,7 @@ class EngineApi(Protocol):
         new_instance_id: str = "",
         input: str | None = None,
         overwrite_input: bool = False,
+        new_child_instance_id: str = "",
         app_id: str = "",
     ) -> str:
         """Start a new instance from an event of an ended one."""
