@@ -100,7 +100,7 @@ def test_an_order_is_started_by_grpc_and_seen_by_http(serve: Serve, connect: Any
 def test_work_outlives_a_kill_and_an_answer_to_the_old_server_counts_at_the_new_one(
     serve: Serve, connect: Any, tmp_path: Path
 ) -> None:
-    server = serve("--store", "sqlite:///work.db")
+    server = serve("--store", "sqlite:///work.db", "--start-wait-seconds", "0")
     client = connect()
     work = client.stream("GetWorkItems")
     start(client, "i-1")
@@ -118,7 +118,7 @@ def test_work_outlives_a_kill_and_an_answer_to_the_old_server_counts_at_the_new_
     server.wait()
     with pytest.raises(grpc.RpcError):
         next(work)
-    again = serve("--store", "sqlite:///work.db")
+    again = serve("--store", "sqlite:///work.db", "--start-wait-seconds", "0")
     client = connect()
     # As the Python SDK does: the result first, with the token of before, and then a new stream.
     client.call(
@@ -222,7 +222,9 @@ def test_without_the_extra_one_line_says_so_and_http_goes_on(tmp_path: Path) -> 
 def test_a_stop_with_workers_and_waiting_clients_is_quick_and_clean(
     serve: Serve, connect: Any
 ) -> None:
-    server = serve("--store", "memory:", "--graceful-shutdown-seconds", "20")
+    server = serve(
+        *("--store", "memory:", "--graceful-shutdown-seconds", "20", "--start-wait-seconds", "0")
+    )
     client = connect()
     start(client, "i-1")
     work = client.stream("GetWorkItems")
