@@ -34,6 +34,9 @@ GIVE_UP_S = 45.0
 
 PURGES_AT_ONCE = 20
 
+LATE_S = 90.0
+"""How late an attempt may come that its client gave up."""
+
 STARTS_PER_S = 30.0
 """Ledger workflows that all clients together start at most."""
 
@@ -165,7 +168,7 @@ class Load:
         self._prefix = prefix
         self._starts_per_s = starts_per_s
         self._loses_tails = loses_tails
-        self._ended: list[str] = []
+        self._ended: list[tuple[float, str]] = []
         self._next = 0
         self._next_at_s = 0.0
         self.accepted: dict[str, int] = {}
@@ -177,12 +180,17 @@ class Load:
             number, self._next = self._next, self._next + 1
             await self._take_turn()
             await self._run(number)
-            self._ended.append(f"{self._prefix}-{number}")
+            ended_s = asyncio.get_running_loop().time()
+            self._ended.append((ended_s, f"{self._prefix}-{number}"))
             self.finished += 1
 
     def take_ended(self) -> dict[str, int]:
-        """Return those of `accepted` that have ended, and forget them."""
-        ended, self._ended = self._ended, []
+        """Return those of `accepted` that have ended some time ago, and forget them. Until then an
+        attempt to start them may be under way that its client gave up; purged, they would begin
+        anew."""
+        until_s = asyncio.get_running_loop().time() - LATE_S
+        ended = [instance_id for ended_s, instance_id in self._ended if ended_s < until_s]
+        self._ended = self._ended[len(ended) :]
         return {instance_id: self.accepted.pop(instance_id) for instance_id in ended}
 
     async def _take_turn(self) -> None:

@@ -131,6 +131,7 @@ async def under_load(
                 asked=stand.asked,
                 log=None if loses_tails else log,
                 alarms=loses_tails,
+                attempts=caller.unanswered.total(),
             )
         sys.stdout.write(f"log of the server: {dict(stand.logged)}\n")
 
