@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from tests.sdk.scenarios import SCENARIOS, Scenario
+from tests.sdk.scenario import Scenario
+from tests.sdk.scenarios import SCENARIOS
 from tests.sdk.stand import Site
 from tests.sdk.table import FAILED, FILE, LACKS, PASSED, Column, page, read
 
