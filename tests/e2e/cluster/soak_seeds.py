@@ -16,6 +16,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import pytest
+
 from tests.e2e.cluster.say import say
 from tests.sim import loop
 
@@ -54,7 +56,7 @@ class Tally:
             seed = self._choose.randrange(SEEDS_MAX)
             try:
                 self.seen += run(seed)
-            except Exception as error:  # noqa: BLE001 -- reported; others go on
+            except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 -- reported; others go on
                 self.failed.append(seed)
                 say(f"seed {seed} failed: {error!r}"[:500])
             self.seeds += 1
