@@ -142,7 +142,11 @@ def _absent(_folder: Path) -> None:
 
 
 _NO_DETACHED = {"detached": "no detached workflows"}
-_NO_FORCE = {"purge_forced": "no forced purge"}
+_NO_FORCE = {
+    "purge_forced": "no forced purge",
+    "unique_start": "no start that wants a new id",
+}
+_LOSES_RESULTS = {"oversized_result": "it loses results beyond the limit of a message"}
 _NO_GENERAL = {"general_client": "no workflow calls in the general client"}
 _NO_MANAGEMENT = {
     "list_ids": "no listing",
@@ -196,6 +200,7 @@ LINES = (
         | _NO_MANAGEMENT
         | _NO_PROPAGATION
         | _NO_STEERING
+        | _LOSES_RESULTS
         | {"event_timeout": "no time-out argument of events"},
     ),
     Line(
@@ -211,6 +216,7 @@ LINES = (
         | _NO_PROPAGATION
         | _NO_VERSIONS
         | _NO_OTHER_APP
+        | _LOSES_RESULTS
         | _NO_PATCHES
         | _NO_RECURSION
         | {
@@ -229,7 +235,7 @@ LINES = (
         sources=("go/go.mod", "go/go.sum", "go/main.go", "go/workflows.go"),
         install=_go,
         command=_go_command,
-        lacks=_NO_GENERAL | {"event_or_timer": "no any-of"},
+        lacks=_NO_GENERAL | _LOSES_RESULTS | {"event_or_timer": "no any-of"},
     ),
     Line(
         name="java",
@@ -245,6 +251,7 @@ LINES = (
         | _NO_PROPAGATION
         | _NO_RECURSION
         | _NO_STEERING
+        | _LOSES_RESULTS
         | {
             "custom_status": "its client does not show the custom status",
             "event_case": "it takes the case of event names as it is",

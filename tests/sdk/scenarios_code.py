@@ -62,6 +62,14 @@ def id_reuse(site: Site) -> Any:
     return [first, site.wait(name)["output"]]
 
 
+@scenario("a start that wants a new id is refused an ended one's", "6", "refused")
+def unique_start(site: Site) -> Any:
+    name = site.start("echo", 1)
+    site.wait(name)
+    kind = refused(lambda: site.start("echo", 2, name=name, unique=True))
+    return "refused" if kind else "taken"
+
+
 @scenario(
     "an id may be used again only when its children have ended too", "4", ["refused", "taken"]
 )

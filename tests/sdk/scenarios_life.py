@@ -199,6 +199,22 @@ def big_result(site: Site) -> Any:
     return completed(site, "sizes", 3_000_000)
 
 
+@scenario("a result beyond the limit of a message: its task fails, nothing hangs", "32", "FAILED")
+def oversized_result(site: Site) -> Any:
+    return completed(site, "sizes", 5_000_000)[0]
+
+
+@scenario(
+    "work beyond the limit of a message: its instance stalls, others run", "32", ["STALLED", 4]
+)
+def oversized_item(site: Site) -> Any:
+    name = site.start("two_events")
+    with site.without_worker():
+        for _ in range(2):
+            site.call("raise_event", id=name, event="item", data="x" * 3_000_000)
+    return [site.stalled(name), completed(site, "chain", 1)]
+
+
 @scenario("detached: a workflow that outlives the one that started it", "25", ["COMPLETED", 3])
 def detached(site: Site) -> Any:
     other = site.name()
@@ -242,6 +258,16 @@ def two_workers(site: Site) -> Any:
         site.until_connected(2)
         output = completed(site, "spread", {"count": 24, "seconds": 0.2})
     return len(set(output)) == 2
+
+
+@scenario("the server is stopped and started again under a worker: it comes back", "57", "yes")
+def server_restart(site: Site) -> Any:
+    name = site.start("approval")
+    site.server.end()
+    site.server.start()
+    site.until_true(lambda: site.connected() == 1, "the worker does not come back")
+    site.call("raise_event", id=name, event="approval", data="yes")
+    return site.wait(name)["output"]
 
 
 @scenario("the number of connected workers in the metadata", "56", 1)

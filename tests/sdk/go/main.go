@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dapr/durabletask-go/api"
 	"github.com/dapr/durabletask-go/api/protos"
 	"github.com/dapr/durabletask-go/workflow"
 	dapr "github.com/dapr/go-sdk/client"
@@ -37,6 +38,7 @@ type request struct {
 	EventID   uint32          `json:"event_id"`
 	NewID     string          `json:"new_id"`
 	App       string          `json:"app"`
+	Unique    bool            `json:"unique"`
 }
 
 var (
@@ -117,6 +119,9 @@ func start(ctx context.Context, r request) (any, error) {
 	}
 	if r.App != "" {
 		options = append(options, workflow.WithAppID(r.App))
+	}
+	if r.Unique {
+		options = append(options, workflow.NewWorkflowOptions(api.WithEnforceUniqueInstanceID()))
 	}
 	return client.ScheduleWorkflow(ctx, r.Workflow, options...)
 }

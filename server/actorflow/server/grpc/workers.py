@@ -13,7 +13,7 @@ from actorflow.actors.errors import ActorflowError, OverloadedError, Unavailable
 from actorflow.server.config import Settings
 from actorflow.server.grpc import messages as pb
 from actorflow.server.grpc.gate import Rpc, RpcCall
-from actorflow.server.grpc.status import Code, RpcError, closed, of_engine_error
+from actorflow.server.grpc.status import Code, RpcError, of_engine_error
 from actorflow.server.grpc.workitems import (
     activity_event,
     activity_message,
@@ -115,7 +115,7 @@ class WorkerService:
             stream.close()
 
     async def get_work_items(self, request: Any, call: RpcCall) -> AsyncIterator[bytes]:
-        """Send work as it comes, until the worker goes or the server stops."""
+        """Send work as it comes, until the worker goes or the server stops, which is no error."""
         self._waits.check_running()
         connected = {stream for stream in self._streams if not stream.is_closed}
         if len(connected) >= STREAMS_MAX:
@@ -134,7 +134,8 @@ class WorkerService:
                     writer.sent(item)
                 else:
                     stream.refuse(item, self._oversized(item, len(data)))
-        raise closed()
+        # Without an error: all SDKs then connect again, while the JavaScript worker gives up for
+        # good when its first stream ends with one.
 
     async def complete_turn(self, response: Any, call: RpcCall) -> Any:
         """Take what a worker made of a turn."""
