@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.proxy import Proxy
+    from tests.servers import Server
 
 PAUSE_S = 2.0
 """Quiet time between two faults."""
@@ -146,6 +147,13 @@ async def watch(stand: Stand) -> None:
     # A log of half an hour would take Redis long to read when it starts again.
     await asyncio.to_thread(stand.log.catch_up)
     await asyncio.to_thread(stand.site.redis.do, "BGREWRITEAOF")
+    await stand.site.redis.reaches(_has_condensed)  # its helper process holds the port
+
+
+def _has_condensed(server: Server) -> bool:
+    with server.client() as client:
+        info = client.info("persistence")
+    return not (info["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"])
 
 
 async def throughput(stand: Stand) -> float:
