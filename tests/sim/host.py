@@ -75,7 +75,10 @@ class Host:
         self.engine.workers.stop()
         runner = self.engine._activities
         runner._waiting.clear()
+        runner._suspects.close()
         tasks = [*system._tasks, *runner._tasks.values()]
+        if runner._suspects._task is not None:
+            tasks.append(runner._suspects._task)
         await _cancelled(*tasks)
 
     async def stop(self) -> None:

@@ -57,9 +57,23 @@ class Delivery(Protocol):
         """Whether the partition was lost or handed over since: its next owner delivers it too."""
         ...
 
+    @property
+    def abandoned(self) -> int:
+        """`Acquired.abandoned` of this ownership, when the message was there before it; else 0.
+        Above 0, whoever had the message last may be what has ended its host."""
+        ...
+
     def complete(self, sends: Sends) -> None:
         """Consume the message and send these, atomically. Ignored when void: then
         `ActorSystem.complete` reaches the next owner."""
+        ...
+
+    async def amend(self, payload: bytes) -> bool:
+        """Replace the payload of the stored message. The delivery goes on, with another id.
+
+        Returns: True when it is committed, False when the delivery is void or at its end.
+        Concurrency: `complete` may be called meanwhile, `amend` may not.
+        """
         ...
 
 

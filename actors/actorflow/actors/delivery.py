@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+from zlib import crc32
 
 from actorflow.actors.completion import GONE, DeliveryKey, Sends, key_of, unpack_completion
 
@@ -12,35 +14,79 @@ if TYPE_CHECKING:
 
     from actorflow.actors.actor import WorkerType
     from actorflow.actors.message import Message
+    from actorflow.actors.ports import Acquired
 
 
 MESSAGE_OVERHEAD_BYTES = 512
 """What a message in memory costs besides its payload, about."""
+
+STORED_FIRST = 1 << 30
+"""Depth of a message whose sends are stored before anybody gets them: far beyond each chain. If the
+host ends while somebody handles them, it is not for what the sender did."""
 
 
 class Deliveries:
     """The deliveries of one partition. `ended` are those whose end the next commit takes.
     `open_bytes` is about the memory of those that workers have and have not done with."""
 
-    __slots__ = ("_life", "_open", "_wake", "ended", "open_bytes")
+    __slots__ = (
+        "_amended",
+        "_life",
+        "_open",
+        "_recovered_end",
+        "_wake",
+        "abandoned",
+        "ended",
+        "open_bytes",
+    )
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
         self._life = 0
-        self._open: dict[int, tuple[DeliveryKey, WorkerType, int]] = {}
+        # Key, the key under which the worker knows it, worker, bytes.
+        self._open: dict[int, tuple[DeliveryKey, DeliveryKey, WorkerType, int]] = {}
+        self._amended: deque[_Amended] = deque()
+        self._recovered_end = self.abandoned = 0
         self.open_bytes = 0
         self.ended: deque[tuple[Message, Sends]] = deque()
 
     def __len__(self) -> int:
         return len(self._open)
 
+    def open(self, acquired: Acquired) -> None:
+        """Begin an ownership. What is given from now on and is older was recovered."""
+        self.abandoned = acquired.abandoned
+        self._recovered_end = acquired.next_message_id if acquired.abandoned else 0
+
+    def is_suspect(self, message: Message) -> bool:
+        """Whether the message was recovered from an owner that did not give it up."""
+        return message.id < self._recovered_end
+
     def give(self, message: Message, worker: WorkerType) -> None:
         """Hand a message over whose row is committed."""
         size_bytes = len(message.payload) + MESSAGE_OVERHEAD_BYTES
         key = key_of(message.target, message.id, message.payload)
-        self._open[message.id] = (key, worker, size_bytes)
         self.open_bytes += size_bytes
-        worker.deliver(WorkDelivery(self, message, self._life))
+        if self._amended and self._amended[0].stands_in(key):
+            delivery, known_as, _ = self._amended.popleft()
+            self._open[message.id] = (key, known_as, worker, size_bytes)
+            message.depth = STORED_FIRST
+            delivery.goes_on(message)
+        else:
+            self._open[message.id] = (key, key, worker, size_bytes)
+            worker.deliver(WorkDelivery(self, message, self._life))
+
+    def amend(self, delivery: WorkDelivery, payload: bytes) -> bool:
+        """Replace the message of a delivery with the next commit; False when it has ended."""
+        message = delivery.message
+        known = self._open.pop(message.id, None)
+        if known is None:
+            return False
+        self.open_bytes -= known[3]
+        self._amended.append(_Amended(delivery, known[1], crc32(payload)))
+        self.ended.append((message, [(message.target, message.method, payload)]))
+        self._wake()
+        return True
 
     def end(self, message: Message, sends: Sends) -> None:
         """Consume the message with the next commit, unless that is done."""
@@ -48,9 +94,11 @@ class Deliveries:
         if known is None:
             message.settle(GONE, None)
             return
-        key, worker, size_bytes = known
+        _, known_as, worker, size_bytes = known
         self.open_bytes -= size_bytes
-        worker.completed(key)
+        worker.completed(known_as)
+        if self.is_suspect(message):
+            message.depth = STORED_FIRST
         self.ended.append((message, sends))
         self._wake()
 
@@ -74,16 +122,32 @@ class Deliveries:
         self._open.clear()
         self.open_bytes = 0
         self.ended.clear()
+        for delivery, _, _ in self._amended:
+            delivery.goes_on(None)
+        self._amended.clear()
+
+
+class _Amended(NamedTuple):
+    """A delivery whose message is replaced by the next commit, or one soon after."""
+
+    delivery: WorkDelivery
+    known_as: DeliveryKey
+    check: int
+
+    def stands_in(self, key: DeliveryKey) -> bool:
+        """Whether this is the key of the message that replaces it."""
+        return self.check == key.check and self.delivery.message.target == key.target
 
 
 class WorkDelivery:
     """Implements `actor.Delivery`: bound to one ownership of the partition, void after it."""
 
-    __slots__ = ("_deliveries", "_life", "message")
+    __slots__ = ("_amending", "_deliveries", "_life", "message")
 
     def __init__(self, deliveries: Deliveries, message: Message, life: int) -> None:
         self._deliveries = deliveries
         self._life = life
+        self._amending: asyncio.Future[bool] | None = None
         self.message = message
 
     @property
@@ -93,5 +157,27 @@ class WorkDelivery:
 
     def complete(self, sends: Sends) -> None:
         """See `actor.Delivery`."""
-        if not self.is_void:
+        if self._amending is not None:
+            self._amending.add_done_callback(lambda _: self.complete(sends))
+        elif not self.is_void:
             self._deliveries.end(self.message, sends)
+
+    @property
+    def abandoned(self) -> int:
+        """See `actor.Delivery`."""
+        return self._deliveries.abandoned if self._deliveries.is_suspect(self.message) else 0
+
+    async def amend(self, payload: bytes) -> bool:
+        """See `actor.Delivery`."""
+        if self.is_void or not self._deliveries.amend(self, payload):
+            return False
+        self._amending = asyncio.get_running_loop().create_future()
+        return await asyncio.shield(self._amending)
+
+    def goes_on(self, message: Message | None) -> None:
+        """The message was replaced by this one; None: the delivery is void."""
+        amending, self._amending = self._amending, None
+        if message is not None:
+            self.message = message
+        if amending is not None:
+            amending.set_result(message is not None)

@@ -81,6 +81,7 @@ class Partition:
         self._next_message_id = acquired.next_message_id
         self._batch = Batch(acquired.seq + 1)
         self._committer.start(acquired)
+        self._deliveries.open(acquired)
         self.state = PartitionState.OPEN
         self._links.open(acquired.lease, recovery)
         self.widen_reminders(horizon_ms)
@@ -92,11 +93,8 @@ class Partition:
                 self._deliver(message_of_row(row))
 
     def widen_reminders(self, horizon_ms: int) -> int:
-        """From now on keep reminders due before `horizon_ms`; `add_reminders` brings the stored
-        ones.
-
-        Returns: the horizon until now.
-        """
+        """Keep reminders due before `horizon_ms`, which `add_reminders` brings; return the horizon
+        until now."""
         return self._reminders.widen(horizon_ms)
 
     def add_reminders(self, due: Iterable[DueReminder], *, last: bool) -> None:
@@ -169,9 +167,9 @@ class Partition:
 
     def _deliver(self, message: Message) -> None:
         """Hand over a message whose row is committed."""
+        message.depth = 0
         worker = self._env.worker_types.get(message.target.type)
         if worker is None:
-            message.depth = 0
             self.roster.enqueue(message)
             return
         self._deliveries.give(message, worker)
@@ -392,7 +390,9 @@ class Partition:
             self._batch.answers.append((message, CONSUMED, None))
         for target, method, payload in sends:
             self._batch.size_bytes += len(payload)
-            self._send(Message(target, method, payload, sender=message.target), 1)
+            # An amended message is sent again, by whoever has sent it.
+            sender = message.sender if target is message.target else message.target
+            self._send(Message(target, method, payload, sender=sender), message.depth + 1)
 
     def _answer(
         self, activation: Activation, message: Message, answer: bytes, problem: Exception | None

@@ -10,6 +10,8 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from actorflow.actors import ActorId
 from actorflow.actors.completion import key_of
 from actorflow.actors.errors import ActorflowError
@@ -17,7 +19,8 @@ from actorflow.actors.values import from_payload, to_payload
 from actorflow.workflow.context import ActivityContext
 from actorflow.workflow.events import FailureDetails, HistoryEvent, TaskCompleted, TaskFailed
 from actorflow.workflow.failure import failure_from
-from actorflow.workflow.requests import RESULT, pack_result
+from actorflow.workflow.requests import RESULT, pack, pack_result
+from actorflow.workflow.suspects import Suspects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from actorflow.workflow.limits import Limits
     from actorflow.workflow.registry import ActivityDefinition, Registry
     from actorflow.workflow.requests import WorkItem
+    from actorflow.workflow.trial import Trial
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +63,8 @@ class ActivityRunner:
         self._concurrent = concurrent
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
-        self._waiting: deque[tuple[Delivery, WorkItem]] = deque()
+        self._waiting: deque[tuple[Delivery, WorkItem, Trial | None]] = deque()
+        self._suspects = Suspects(self)
         self._tasks: dict[Delivery, asyncio.Task[None]] = {}
         self._closed = False
         self._stopping = False
@@ -72,24 +77,26 @@ class ActivityRunner:
     @property
     def waiting_count(self) -> int:
         """Activities that wait for a free place."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._suspects)
 
     def take(self, delivery: Delivery, item: WorkItem) -> None:
         """Run an activity, now or when there is a free place."""
-        if self._closed or len(self._tasks) >= self._concurrent:
-            self._waiting.append((delivery, item))
+        if delivery.abandoned or item.trial is not None:
+            self._suspects.take(delivery, item)
         else:
-            self._start(delivery, item)
+            self.begin(delivery, item, None)
 
     def begin_no_more(self) -> None:
         """Let what runs finish, and begin nothing: it runs after the next start."""
         self._closed = True
+        self._suspects.close()
 
     async def stop(self) -> None:
         """Cancel what runs: it runs again after the next start, and so does what comes now. Threads
         finish by themselves; nobody hears of their results."""
         self._closed = self._stopping = True
         self._waiting.clear()
+        await self._suspects.stop()
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -103,14 +110,47 @@ class ActivityRunner:
         while self._tasks:
             await asyncio.wait(set(self._tasks.values()))
 
-    def _start(self, delivery: Delivery, item: WorkItem) -> None:
-        loop = asyncio.get_running_loop()
-        self._tasks[delivery] = loop.create_task(
-            self._run(delivery, item), name=f"activity {item.name} of {item.instance_id}"
-        )
+    # ---- what suspects ask for (see `suspects.Runner`) -----------------------------------------
 
-    async def _run(self, delivery: Delivery, item: WorkItem) -> None:
+    def begin(self, delivery: Delivery, item: WorkItem, trial: Trial | None) -> None:
+        """Run an activity, now or when there is a free place; first note the marks, if any."""
+        if self._is_full():
+            self._waiting.append((delivery, item, trial))
+        else:
+            self.start(delivery, item, trial)
+
+    def start(self, delivery: Delivery, item: WorkItem, trial: Trial | None) -> asyncio.Task[None]:
+        """Run an activity now."""
+        task = self._tasks[delivery] = asyncio.get_running_loop().create_task(
+            self._run(delivery, item, trial), name=f"activity {item.name} of {item.instance_id}"
+        )
+        if trial is not None:
+            self._suspects.note(task)
+        return task
+
+    def running(self) -> set[asyncio.Task[None]]:
+        """Return what runs now."""
+        return set(self._tasks.values())
+
+    def go_on(self) -> None:
+        """Begin what waits, as far as there are free places."""
+        while self._waiting and not self._is_full():
+            self.start(*self._waiting.popleft())
+
+    def refuse(self, delivery: Delivery, item: WorkItem, failure: FailureDetails) -> None:
+        """Give an activity this result without running it."""
+        payload = pack_result(item.execution_id, self._failed(item, failure))
+        delivery.complete([(ActorId(item.asker_type, item.instance_id), RESULT, payload)])
+
+    def _is_full(self) -> bool:
+        return self._closed or self._suspects.has_one or len(self._tasks) >= self._concurrent
+
+    # ---- running -------------------------------------------------------------------------------
+
+    async def _run(self, delivery: Delivery, item: WorkItem, trial: Trial | None) -> None:
         try:
+            if trial is not None and not await _noted(delivery, item, trial):
+                return
             event = await self._outcome(item)
             # What a stop does to an activity is not its result: it runs again.
             if not self._stopping:
@@ -121,8 +161,8 @@ class ActivityRunner:
         finally:
             # Here, and not in a callback of the task: that would cost another round of the loop.
             del self._tasks[delivery]
-            if self._waiting and not self._closed and len(self._tasks) < self._concurrent:
-                self._start(*self._waiting.popleft())
+            if self._waiting and not self._is_full():
+                self.start(*self._waiting.popleft())
 
     async def _end(self, delivery: Delivery, result: tuple[ActorId, str, bytes]) -> None:
         if not delivery.is_void:
@@ -191,6 +231,11 @@ class ActivityRunner:
             failure=failure,
             task_execution_id=item.task_execution_id,
         )
+
+
+async def _noted(delivery: Delivery, item: WorkItem, trial: Trial) -> bool:
+    """Store the marks of an activity that runs now; False when somebody else has it."""
+    return await delivery.amend(pack(msgspec.structs.replace(item, trial=trial)))
 
 
 def _call_in_thread(call: Callable[[], object]) -> object:

@@ -8,6 +8,7 @@ from actorflow.workflow.actions import Action
 from actorflow.workflow.codec import decode_event, encode_event
 from actorflow.workflow.events import HistoryEvent, ParentRef
 from actorflow.workflow.propagation import PropagatedHistory
+from actorflow.workflow.trial import Trial
 
 INSTANCE = "workflow"
 """Actor type of workflow instances of the app `DEFAULT_APP`; the key is the instance id. Those of
@@ -98,7 +99,7 @@ class SeedRequest(_Request, frozen=True):
 
 class WorkItem(_Request, frozen=True):
     """One activity to run. `app_id` is the app whose workers run it; `asker_type` is the actor type
-    of the instance that asked."""
+    of the instance that asked; `trial` is set once a host was lost while it ran there."""
 
     instance_id: str
     execution_id: str
@@ -114,6 +115,7 @@ class WorkItem(_Request, frozen=True):
     trace_parent: str | None = None
     trace_state: str | None = None
     propagated: PropagatedHistory | None = None
+    trial: Trial | None = None
 
 
 ANYBODY = ""
