@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from actorflow.actors.collector import calm_collector
-from bench import clusters, machine, over_http, scenarios
+from bench import clusters, machine, over_http, scenarios, sdk
 from bench.case import Case, Row  # noqa: TC001 -- of a NamedTuple
 from bench.redis_server import redis_server
 
@@ -49,6 +49,10 @@ SCENARIOS: dict[str, Scenario] = {
     "cost-flat": Scenario(scenarios.cost_flat),
     "http-start": Scenario(over_http.http_start, per_clients=True),
     "http-hello": Scenario(over_http.http_hello, per_clients=True),
+    "sdk-hello-1": Scenario(sdk.sdk_hello_1),
+    "sdk-chain-5": Scenario(sdk.sdk_chain_5),
+    "sdk-fanout-100": Scenario(sdk.sdk_fanout_100),
+    "sdk-idle-streams": Scenario(sdk.sdk_idle_streams),
     "step": Scenario(clusters.step, stores=_REDIS),
     "groups": Scenario(clusters.groups, stores=_REDIS),
     "hosts-cost": Scenario(clusters.hosts_cost, stores=_REDIS),
