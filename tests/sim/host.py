@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from actorflow.actors.errors import ContentionError, StoreUnavailableError, UnavailableError
 from actorflow.workflow import WorkflowEngine
-from actorflow.workflow.limits import DEFAULT_LIMITS, Limits
+from actorflow.workflow.limits import Limits
 from tests.sim.faulty_store import Gate
 from tests.sim.loop import SimClock, SimIds
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from tests.sim.loop import SimLoop
 
 T = TypeVar("T")
+
+CONVICTING_NOBODY = Limits(lost_hosts_max=1_000)
+"""Kills that are timed by the calls of the store hit the same work again and again, and are not to
+be blamed on it."""
 
 CLIENT_PAUSE_S = 0.2
 """Pause of a client before it tries again."""
@@ -111,7 +115,7 @@ class World:
         registry: Registry,
         *,
         seed: int,
-        limits: Limits = DEFAULT_LIMITS,
+        limits: Limits = CONVICTING_NOBODY,
         actor_limits: ActorLimits | None = None,
     ) -> None:
         self.loop = loop

@@ -11,6 +11,7 @@ import pytest
 from actorflow.actors.store.memory import MemoryStore
 from actorflow.workflow import ActivityContext, Registry, WorkflowContext
 from actorflow.workflow.events import Status, TaskFailed
+from actorflow.workflow.limits import DEFAULT_LIMITS
 from tests.sim.host import World
 from tests.sim.loop import SimClock, SimLoop, simulate
 
@@ -32,7 +33,7 @@ class Site:
         self.began: list[str] = []
         self._register()
         store = MemoryStore(clock=SimClock(loop))
-        self.world = World(loop, store, self.app, seed=seed)
+        self.world = World(loop, store, self.app, seed=seed, limits=DEFAULT_LIMITS)
         self._supervisor: asyncio.Task[None] | None = None
 
     def _register(self) -> None:

@@ -12,7 +12,7 @@ def lost(times: int, *, since: int = 1, suspects: int = 1) -> Trial:
     for number in range(times):
         trial = after_loss(trial, since + number)
         if number < times - 1:
-            trial = begun_alone(trial, suspects) if trial.runs_alone else begun(trial)
+            trial = begun_alone(trial, suspects, 3) if trial.runs_alone else begun(trial)
     assert trial is not None
     return trial
 
@@ -34,15 +34,15 @@ def test_only_the_second_loss_makes_it_run_alone() -> None:
 
 
 def test_a_loss_while_others_ran_beside_convicts_nobody() -> None:
-    for trial in (let_go(begun_alone(lost(2), 1)), begun(lost(2))):
+    for trial in (let_go(begun_alone(lost(2), 1, 3)), begun(lost(2))):
         again = after_loss(trial, 3)
         assert not again.is_convicted
         assert again.runs_alone
-        assert after_loss(begun_alone(again, 1), 4).is_convicted
+        assert after_loss(begun_alone(again, 1, 3), 4).is_convicted
 
 
 def test_who_was_never_let_go_runs_first_and_then_who_was_there_most_often() -> None:
-    let = let_go(begun_alone(lost(4), 1))
+    let = let_go(begun_alone(lost(4), 1, 3))
     assert sorted((let, lost(2), lost(3)), key=lambda trial: trial.rank) == [lost(3), lost(2), let]
 
 

@@ -64,7 +64,7 @@ class ActivityRunner:
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
         self._waiting: deque[tuple[Delivery, WorkItem, Trial | None]] = deque()
-        self._suspects = Suspects(self)
+        self._suspects = Suspects(self, limits.lost_hosts_max)
         self._tasks: dict[Delivery, asyncio.Task[None]] = {}
         self._closed = False
         self._stopping = False

@@ -17,6 +17,8 @@ class Limits:
     child_depth_max: levels of child workflows below a root.
     stack_chars_max: characters kept of the stack text of a failure.
     message_chars_max: characters kept of the message of a failure.
+    lost_hosts_max: an activity of the host's own code that was under way in so many hosts that were
+        lost, the last one while it ran alone, is not run again: see `trial.py`.
     """
 
     actions_per_step_max: int = 10_000
@@ -26,6 +28,7 @@ class Limits:
     child_depth_max: int = 32
     stack_chars_max: int = 8_192
     message_chars_max: int = 8_192
+    lost_hosts_max: int = 3
 
 
 ESCAPED_BYTES_MAX = 6

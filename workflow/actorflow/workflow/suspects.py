@@ -56,8 +56,9 @@ class Suspects:
     Concurrency: on the event loop.
     """
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, lost_hosts_max: int) -> None:
         self._runner = runner
+        self._lost_hosts_max = lost_hosts_max
         self._queue: list[tuple[Delivery, WorkItem, Trial]] = []
         self._soon: list[tuple[Delivery, WorkItem, Trial]] = []
         self._most = 0
@@ -133,7 +134,10 @@ class Suspects:
             if others := self._runner.running():
                 await asyncio.wait(others, timeout=ALONE_S)
             if not self._is_closed and not delivery.is_void:
-                trial = begun(trial) if self._under_way else begun_alone(trial, self._most)
+                if self._under_way:
+                    trial = begun(trial)
+                else:
+                    trial = begun_alone(trial, self._most, self._lost_hosts_max)
                 extra = _about(item, trial)
                 _log.warning("activity runs alone: hosts ended while it ran", extra=extra)
                 task = self._runner.start(delivery, item, trial)

@@ -17,14 +17,11 @@ FEW = 2
 """So many suspects are few. Of many, one is always under way when a host is lost for another
 cause."""
 
-LOST_MAX_OF_FEW = 3
-"""So many lost hosts, the last one while it ran alone, convict one of few suspects."""
+MORE_OF_MANY = 1
+"""One of many suspects is convicted by so many lost hosts more."""
 
-LOST_MAX_OF_MANY = 4
-"""The same for one of many suspects."""
-
-LOST_MAX_IN_SERIES = 5
-"""The same for one that came into a series of losses which had begun without it."""
+MORE_IN_SERIES = 2
+"""One that came into a series of losses, which had begun without it, by so many more."""
 
 ALONE_S = 10.0
 """What runs alone for so long, and its host lives, is let go. Others begin nothing meanwhile."""
@@ -88,16 +85,17 @@ def begun(trial: Trial) -> Trial:
     return msgspec.structs.replace(trial, alone=False)
 
 
-def begun_alone(trial: Trial, suspects: int) -> Trial:
+def begun_alone(trial: Trial, suspects: int, lost_hosts_max: int) -> Trial:
     """Return what is to be stored before it runs alone.
 
     Args:
         suspects: how many there are, itself included.
+        lost_hosts_max: see `limits.Limits`.
     """
-    most = LOST_MAX_OF_FEW if suspects <= FEW else LOST_MAX_OF_MANY
+    more = 0 if suspects <= FEW else MORE_OF_MANY
     if trial.since > 1:
-        most = LOST_MAX_IN_SERIES
-    return msgspec.structs.replace(trial, alone=True, most=most)
+        more = MORE_IN_SERIES
+    return msgspec.structs.replace(trial, alone=True, most=lost_hosts_max + more)
 
 
 def let_go(trial: Trial) -> Trial:
