@@ -191,10 +191,12 @@ class ServerClient(RedisClient):
     async def block(self, slot: int, command: Command) -> Reply:
         """See `RedisClient`."""
         try:
-            async with asyncio.timeout(self._timeout_s):
-                return await self._server.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py's own
+            reply = await self._lanes["reads"].block(command)
         except (RedisError, OSError) as error:
             raise failure(error, self._place) from error
+        if isinstance(reply, ResponseError):
+            raise failure(reply, self._place) from reply
+        return reply
 
     async def _send(self, slot: int, commands: Sequence[Command], lane: Lane) -> list[Reply]:
         return await self._lanes[lane].send(commands)

@@ -23,6 +23,10 @@ PIPELINES_MAX = 2
 CALLS_MAX = 256
 """Calls in one pipeline."""
 
+RENEW_SHARE = 0.125
+"""Share of the time-out after which an answer puts it off: to do so at each answer costs more than
+to read it."""
+
 _Call: TypeAlias = "tuple[Sequence[Command], asyncio.Future[list[Any]]]"
 
 
@@ -74,6 +78,29 @@ class PipelineLane:
                 loop.call_soon(self._go_on)
         return await future
 
+    async def block(self, command: Command) -> Any:
+        """Send a command that may wait long, in the caller's task and over a connection that nobody
+        else uses meanwhile; return its answer, also an error. A caller that is cancelled costs that
+        connection.
+
+        Raises:
+            RedisError, OSError: no answer, silence among them.
+        """
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                connection = await self._take()
+                try:
+                    await connection.send_packed_command([pack_command(command)])  # type: ignore[arg-type]  # its stub: one element
+                    reply = await self._answer(connection)
+                finally:
+                    self._idle.append(connection)
+        except (RedisError, OSError):
+            self._doubt()
+            raise
+        if isinstance(reply, ResponseError):
+            self._doubt()  # a primary that is demoted frees who waits there
+        return reply
+
     async def finish(self) -> None:
         """Wait until all answers are there."""
         while self._waiting or self._under_way:
@@ -95,7 +122,8 @@ class PipelineLane:
         self._go_on()
 
     async def _exchange(self, calls: list[_Call]) -> None:
-        sent = False
+        loop, sent = asyncio.get_running_loop(), False
+        renew_s = loop.time() + self._timeout_s * RENEW_SHARE
         try:
             async with asyncio.timeout(self._timeout_s) as limit:
                 connection = await self._take()
@@ -104,9 +132,10 @@ class PipelineLane:
                     commands = [command for call, _ in calls for command in call]
                     await connection.send_packed_command([pack_command(c) for c in commands])  # type: ignore[arg-type]  # its stub: one element
                     for call, future in calls:
-                        if future is not calls[0][1]:
-                            limit.reschedule(future.get_loop().time() + self._timeout_s)
                         replies = [await self._answer(connection) for _ in call]
+                        if (now_s := loop.time()) > renew_s:
+                            renew_s = now_s + self._timeout_s * RENEW_SHARE
+                            limit.reschedule(now_s + self._timeout_s)
                         if not future.done():
                             future.set_result(replies)
                 finally:

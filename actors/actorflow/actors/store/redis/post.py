@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from actorflow.actors.errors import StoreUnavailableError, UsageError
 from actorflow.actors.store.redis.keys import slot_of
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from actorflow.actors.store.redis.client import RedisClient
+    from actorflow.actors.store.redis.script import Argument
     from actorflow.actors.store.redis.store import RedisStore
 
 _log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ READ_COUNT = 500
 """Letters in one read of one inbox."""
 
 SEND_COUNT = 64
-"""Letters that are appended to an inbox at once."""
+"""Letters that are appended by one call."""
 
 INBOX_MAX = 100_000
 """Letters that an inbox holds about; the oldest are dropped. Links send again, callers time out."""
@@ -45,11 +46,19 @@ RETRY_S = 0.2
 KEEP_MS = 30_000
 """How long letters that were read stay in an inbox: longer than any commit takes, and any lease."""
 
+INBOXES_REMEMBERED = 4_096
+"""Names of inboxes that need not be made again: more than there are partitions and hosts."""
+
 FORGET_MS = 60_000
 """A host that was silent for this long is no longer listed."""
 
 NUDGE = b""
 """A letter that only makes a waiting read begin again."""
+
+
+class _Inbox(NamedTuple):
+    key: bytes
+    slot: int
 
 
 class RedisPost:
@@ -61,6 +70,7 @@ class RedisPost:
     def __init__(self, store: RedisStore) -> None:
         self._store = store
         self._host = ""
+        self._inboxes: dict[int | str, _Inbox] = {}
         self._places: dict[int | str, str] = {}
         self._trimmed: dict[int | str, str] = {}
         self._readers: dict[int | str, asyncio.Task[None]] = {}
@@ -93,22 +103,28 @@ class RedisPost:
             await reading.close()
         if client is not None:
             try:
-                await client.ask(self._slot(self._host), ("DEL", self._key(self._host)))
+                await client.ask(self._inbox(self._host).slot, ("DEL", self._inbox(self._host).key))
             finally:
                 await client.close()
 
     async def send(self, letters: Sequence[tuple[int | str, bytes]]) -> None:
         """See `Transport.send`."""
-        by_address: dict[int | str, list[bytes]] = {}
-        for address, data in letters:
-            by_address.setdefault(address, []).append(data)
-        await asyncio.gather(*(self._send_to(*pair) for pair in by_address.items()))
+        if self._store.in_cluster:
+            by_slot: dict[int, list[tuple[int | str, bytes]]] = {}
+            for letter in letters:
+                by_slot.setdefault(self._inbox(letter[0]).slot, []).append(letter)
+            await asyncio.gather(*(self._append(*pair) for pair in by_slot.items()))
+        else:
+            await self._append(0, letters)
 
-    async def _send_to(self, address: int | str, letters: list[bytes]) -> None:
-        client, slot, key = self._open_client(), self._slot(address), (self._key(address),)
-        for i in range(0, len(letters), SEND_COUNT):
-            command = SEND.call(key, (INBOX_MAX, *letters[i : i + SEND_COUNT]))
-            await client.run(slot, SEND, command)
+    async def _append(self, slot: int, letters: Sequence[tuple[int | str, bytes]]) -> None:
+        client = self._open_client()
+        for start in range(0, len(letters), SEND_COUNT):
+            numbers: dict[bytes, int] = {}
+            args: list[Argument] = [INBOX_MAX]
+            for address, data in letters[start : start + SEND_COUNT]:
+                args += numbers.setdefault(self._inbox(address).key, len(numbers) + 1), data
+            await client.run(slot, SEND, SEND.call(tuple(numbers), args))
 
     def subscribe(self, partition: int, cursor: str) -> None:
         """See `Transport.subscribe`."""
@@ -180,10 +196,11 @@ class RedisPost:
                 await asyncio.sleep(RETRY_S)  # noqa: TID251 -- back-off
 
     async def _read(self, client: RedisClient, addresses: list[int | str]) -> None:
-        by_key = {self._key(address).encode(): address for address in addresses}
+        inboxes = [self._inbox(address) for address in addresses]
+        by_key = {inbox.key: address for inbox, address in zip(inboxes, addresses, strict=True)}
         places = [self._places[address] for address in addresses]
         head = ("XREAD", "COUNT", READ_COUNT, "BLOCK", BLOCK_MS, "STREAMS")
-        reply = await client.block(self._slot(addresses[0]), (*head, *by_key, *places))
+        reply = await client.block(inboxes[0].slot, (*head, *by_key, *places))
         for key, entries in reply or ():
             address = by_key[key]
             if address not in self._places:
@@ -204,21 +221,25 @@ class RedisPost:
     async def _trim(self, address: int | str, place: str) -> None:
         # What was read may not be committed yet: a new owner reads on from the committed place.
         oldest_ms = int(place.partition("-")[0]) - KEEP_MS
-        command = ("XTRIM", self._key(address), "MINID", "~", max(0, oldest_ms))
+        command = ("XTRIM", self._inbox(address).key, "MINID", "~", max(0, oldest_ms))
         try:
-            await self._open_client().ask(self._slot(address), command)
+            await self._open_client().ask(self._inbox(address).slot, command)
         except StoreUnavailableError as error:
             _log.warning("inbox not trimmed", extra={"cause": str(error)})
 
     # ---- names ---------------------------------------------------------------------------------
 
-    def _key(self, address: int | str) -> str:
-        if isinstance(address, int):
-            return self._store.partitions[address].inbox
-        return self._store.host_inbox_key(address)
-
-    def _slot(self, address: int | str) -> int:
-        return slot_of(self._key(address).encode())
+    def _inbox(self, address: int | str) -> _Inbox:
+        found = self._inboxes.get(address)
+        if found is None:
+            if len(self._inboxes) >= INBOXES_REMEMBERED:
+                self._inboxes.clear()  # hosts that are long gone among them
+            if isinstance(address, int):
+                key = self._store.partitions[address].inbox.encode()
+            else:
+                key = self._store.host_inbox_key(address).encode()
+            found = self._inboxes[address] = _Inbox(key, slot_of(key))
+        return found
 
     def _open_client(self) -> RedisClient:
         if self._client is None:

@@ -1,8 +1,13 @@
---[[ Append letters to an inbox, in order. Also when memory is out: what ends must be heard of.
+--[[ Append letters to inboxes, in order. Also when memory is out: what ends must be heard of.
 
-KEYS: 1 inbox. ARGV: 1 about how many letters it may hold, then the letters.
+KEYS: the inboxes. ARGV: 1 about how many letters an inbox may hold, then for each letter the number
+of its inbox among the keys, and the letter. An inbox that takes no letters does not hold up the
+rest: its error is the answer, once all others are served.
 ]]
-for i = 2, #ARGV do
-  redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'd', ARGV[i])
+local failed
+for i = 2, #ARGV, 2 do
+  local inbox = KEYS[tonumber(ARGV[i])]
+  local reply = redis.pcall('XADD', inbox, 'MAXLEN', '~', ARGV[1], '*', 'd', ARGV[i + 1])
+  if type(reply) == 'table' and reply.err then failed = reply end
 end
-return #ARGV - 1
+return failed or (#ARGV - 1) / 2
