@@ -6,6 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from actorflow.workflow import ActivityContext, Registry, WorkflowContext
+from actorflow.workflow.requests import TurnDone
+from actorflow.workflow.workitem import TurnItem, token_text
 from tests.sim.loop import SimLoop, simulate
 from tests.sim.remote import RemoteStand
 
@@ -88,6 +90,59 @@ def test_a_worker_at_another_host_counts() -> None:
         stream.close()
 
     on_stand(main, partitions=8)
+
+
+def test_a_stall_is_said_first_and_then_that_another_worker_is_needed() -> None:
+    async def main(stand: RemoteStand) -> None:
+        workers = stand.world.engine.workers
+        stream = workers.connect("orders")
+        await stand.start("chain", 1, "c", app_id="orders")
+        turn = await stream.next()
+        assert isinstance(turn, TurnItem)
+        done = TurnDone("", 0, 0, 0, stalled=("VERSION_NOT_AVAILABLE", "no version 'v1'"))
+        await workers.finish_turn("orders", "c", token_text(turn.token), done)
+        stalled = ("stalled", "VERSION_NOT_AVAILABLE: no version 'v1'")
+        another = (
+            "a worker for workflow 'chain': the workers of app 'orders' could not do it; it waits "
+            "for another to connect"
+        )
+        assert await why(stand) == [stalled, ("worker", another)]
+        newer = workers.connect("orders")
+        await asyncio.sleep(1)
+        has_it = "a worker has the turn of workflow 'chain'"
+        assert await why(stand) == [stalled, ("worker", has_it)]
+        newer.close()
+        stream.close()
+        gone = f"a worker for workflow 'chain': {NO_WORKER}"
+        assert await why(stand) == [stalled, ("worker", gone)]
+
+    on_stand(main)
+
+
+def test_remote_workers_cannot_help_what_began_in_the_code_of_a_host() -> None:
+    app = Registry()
+
+    @app.workflow
+    async def local(ctx: WorkflowContext) -> None:
+        await ctx.wait_for_external_event("go")
+
+    async def main(stand: RemoteStand) -> None:
+        stand.world.registry = app
+        await stand.world.kill_host()
+        await stand.world.start_host()
+        await stand.world.engine.start("local", instance_id="c")
+        stand.world.registry = Registry()
+        await stand.world.kill_host()
+        await stand.world.start_host()
+        stream = stand.world.engine.workers.connect("default")
+        await stand.raise_event("c", "go", 0, "0")
+        await asyncio.sleep(1)
+        (first, _) = await stand.world.engine.why("c")
+        text = "a host with the code of workflow 'local': it began in one, and no remote worker can"
+        assert (first.kind, first.detail) == ("worker", f"{text} go on with it")
+        stream.close()
+
+    on_stand(main)
 
 
 def test_activities_of_this_process_need_no_worker() -> None:

@@ -14,9 +14,15 @@ if TYPE_CHECKING:
     from actorflow.workflow.host import ExecutionHost
     from actorflow.workflow.state import OpenTask
 
+_OWN = frozenset({"stalled", "suspended"})
+"""Kinds that are the instance's own state."""
+
 
 def reasons_of(execution: Execution, actor: ActorId, host: ExecutionHost) -> list[WaitReason]:
-    """Return what an instance waits for, what its code waits for last; empty when it has ended."""
+    """Return what an instance waits for: its stall or pause first, then who is to run its code,
+    then what that waits for. Empty when it has ended."""
+    if execution.status().is_terminal:
+        return []
     reasons: list[WaitReason] = []
     state, start = execution.state, execution.pending_start
     if start is not None and (start.scheduled_start_ns or 0) > host.now_ns():
@@ -28,8 +34,6 @@ def reasons_of(execution: Execution, actor: ActorId, host: ExecutionHost) -> lis
                 due_ns=start.scheduled_start_ns,
             )
         )
-    elif start is not None or (execution.worker_wanted and not execution.problem):
-        reasons.append(_for_worker(execution, start, actor, host))
     if execution.problem and not state.stalled_reason:
         reasons.append(WaitReason(kind="stalled", detail=execution.problem))
 
@@ -39,18 +43,33 @@ def reasons_of(execution: Execution, actor: ActorId, host: ExecutionHost) -> lis
             return "done; its result waits for the workflow's code"
         return host.why_waiting(app_id, actor.key, task_id, task.name)
 
-    reasons += waits(state, note)
-    if not execution.status().is_terminal:
-        reasons += [parked_reason(method, reason) for method, reason in host.parked(actor)]
-    return reasons
+    waiting = waits(state, note)
+    reasons += [reason for reason in waiting if reason.kind in _OWN]
+    if _wants_worker(execution, host):
+        reasons.append(_for_worker(execution, start, actor, host))
+    reasons += [reason for reason in waiting if reason.kind not in _OWN]
+    return reasons + [parked_reason(method, reason) for method, reason in host.parked(actor)]
+
+
+def _wants_worker(execution: Execution, host: ExecutionHost) -> bool:
+    start = execution.pending_start
+    if start is not None:
+        return (start.scheduled_start_ns or 0) <= host.now_ns()
+    return execution.worker_wanted and not execution.problem
 
 
 def _for_worker(
     execution: Execution, start: ExecutionStarted | None, actor: ActorId, host: ExecutionHost
 ) -> WaitReason:
-    name = start.name if start is not None else execution.state.name
+    state = execution.state
+    name = start.name if start is not None else state.name
     why = host.why_waiting(execution.app_id, actor.key, -1, name)
-    if why:
+    if state.started and not state.is_remote and host.definition(name) is None:
+        detail = (
+            f"a host with the code of workflow {name!r}: it began in one, and no remote worker can "
+            "go on with it"
+        )
+    elif why:
         detail = f"a worker for workflow {name!r}: {why}"
     else:
         detail = f"a worker has the turn of workflow {name!r}"
