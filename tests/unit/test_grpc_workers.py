@@ -321,6 +321,28 @@ async def test_a_start_without_a_worker_waits_and_runs_when_one_comes(site: Orde
     assert (await site.wait()).workflowStatus == COMPLETED
 
 
+async def test_the_state_shows_version_tags_and_when_a_worker_took_the_first_turn(
+    site: OrderSite,
+) -> None:
+    async def state() -> Any:
+        request = pb.GetInstanceRequest(instanceId="i-1")
+        return (await site.call("GetInstance", request)).workflowState
+
+    await site.start(version=text("2"), tags={"team": "a"})
+    pending = await state()
+    assert (pending.version.value, dict(pending.tags)) == ("2", {"team": "a"})
+    assert not pending.HasField("startedAt")
+    worker = Worker(site)
+    turn, token = await worker.turn()
+    await worker.answer("i-1", token, task(1))
+    await worker.activity()
+    running = await state()
+    assert (running.version.value, dict(running.tags)) == ("2", {"team": "a"})
+    assert running.startedAt == turn.newEvents[0].timestamp
+    assert running.startedAt.ToNanoseconds() > running.createdTimestamp.ToNanoseconds()
+    assert not running.HasField("parentAppId")
+
+
 async def test_what_a_lost_worker_had_goes_to_another_one(site: OrderSite) -> None:
     first = Worker(site)
     await site.start()
@@ -379,6 +401,19 @@ async def test_an_activity_of_another_app_goes_to_its_worker(site: OrderSite) ->
     assert turn.newEvents[1].taskCompleted.result.value == "7"
     assert turn.pastEvents[2].router.targetAppID == "bank"
     assert turn.pastEvents[2].router.sourceAppID == "shop"
+
+
+async def test_a_child_of_another_app_names_the_app_of_its_parent(site: OrderSite) -> None:
+    shop, bank = Worker(site), Worker(site, b"", ("dapr-app-id", "bank"))
+    await site.start()
+    _, token = await shop.turn()
+    router = {"sourceAppID": "shop", "targetAppID": "bank"}
+    child = {"name": "pay", "instanceId": "child"}
+    await shop.answer("i-1", token, {"id": 1, "createChildWorkflow": child, "router": router})
+    await bank.turn()
+    routed = pb.GetInstanceRequest(instanceId="child", router={"targetAppID": "bank"})
+    state = (await site.call("GetInstance", routed)).workflowState
+    assert (state.parentInstanceId.value, state.parentAppId.value) == ("i-1", "shop")
 
 
 async def test_an_activity_is_shown_the_history_that_its_caller_shows(site: OrderSite) -> None:

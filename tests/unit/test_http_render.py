@@ -155,6 +155,17 @@ def test_instance_json_leaves_out_what_is_absent_but_not_what_is_empty() -> None
     assert instance_json(instance(output=""))["output"] == ""
 
 
+def test_instance_json_shows_version_tags_parents_app_and_begin_only_when_set() -> None:
+    names = ("version", "tags", "parentAppID", "startedAt")
+    plain = instance_json(instance())
+    assert [name for name in names if name in plain] == []
+    item = instance(version="2", tags={"a": "b"}, parent_app_id="billing", started_at_ns=1)
+    shown = instance_json(item)
+    assert [shown[name] for name in names] == [
+        *("2", {"a": "b"}, "billing", "1970-01-01T00:00:00.000000001Z")
+    ]
+
+
 def test_failures_are_shown_with_their_causes() -> None:
     inner = FailureDetails(error_type="I", message="i")
     failure = FailureDetails(error_type="E", message="m", non_retriable=True, inner=inner)

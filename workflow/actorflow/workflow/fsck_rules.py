@@ -36,7 +36,15 @@ from actorflow.workflow.outbound import (
     timer_name,
     timer_of,
 )
-from actorflow.workflow.records import Head, head_of, history_of, inbox_of, instance_of, summary_of
+from actorflow.workflow.records import (
+    Head,
+    as_before_details,
+    head_of,
+    history_of,
+    inbox_of,
+    instance_of,
+    summary_of,
+)
 from actorflow.workflow.requests import DEFAULT_APP, WORKER_READY, app_of, instance_type
 from actorflow.workflow.retention import RETENTION
 from actorflow.workflow.state import InstanceState, state_before
@@ -178,7 +186,7 @@ def _check_head(seen: Examined) -> None:
         start_key=head.start_key if head is not None else "",
         worker_wanted=head.worker_wanted if head is not None else False,
     )
-    if summary == expected:
+    if summary in (expected, as_before_details(expected)):
         return
     seen.cure.set_summary(expected)
     if head is not None:

@@ -1,6 +1,7 @@
 """PURE. What a client of the engine sees: instances, pages of them, and reasons for waiting."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from actorflow.workflow.events import FailureDetails, HistoryEvent, Status
 
@@ -10,7 +11,9 @@ class Instance:
     """One workflow instance as last committed. Times are UTC nanoseconds since 1970.
 
     `input`, `output`, `custom_status` are raw texts, None when absent. `history_length` counts the
-    events of the present execution.
+    events of the present execution. `version` and `tags` are those of its start. `parent_app_id` is
+    "" when the parent, if any, is of the same app. `started_at_ns` is when a remote worker
+    took the first turn: None before, where the code runs in the server, and in older stores.
     """
 
     instance_id: str
@@ -29,6 +32,10 @@ class Instance:
     completed_at_ns: int | None = None
     history_length: int = 0
     stalled_reason: str = ""
+    version: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    parent_app_id: str = ""
+    started_at_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,6 +62,9 @@ class Head(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     stalled: str = ""
     start_key: str = ""  # idempotency key and fingerprint of the start
     worker_wanted: bool = False  # a message that asks for a worker is on its way or held
+    version: str | None = None  # from here on: see `as_before_details`
+    tags: dict[str, str] | None = None
+    started_at_ns: int | None = None
 
 
 _encode_head = msgspec.json.Encoder().encode
@@ -84,6 +87,9 @@ def summary_of(state: InstanceState, *, start_key: str, worker_wanted: bool) -> 
         _why_stalled(state),
         start_key,
         worker_wanted,
+        state.version,
+        state.tags or None,
+        state.started_at_ns,
     )
     return Summary(
         state.name,
@@ -92,6 +98,13 @@ def summary_of(state: InstanceState, *, start_key: str, worker_wanted: bool) -> 
         state.updated_at_ns // 1_000_000,
         _encode_head(head),
     )
+
+
+def as_before_details(summary: Summary) -> Summary:
+    """Return a summary as it was written before heads had version, tags and time of the start: such
+    a head is as good, and gets them with the next turn."""
+    head = replace(_decode_head(summary.head), version=None, tags=None, started_at_ns=None)
+    return summary._replace(head=_encode_head(head))
 
 
 def query_of(
@@ -176,6 +189,10 @@ def _decoded(record: ActorRecord) -> Instance:
         completed_at_ns=head.completed_at_ns,
         history_length=head.history_length,
         stalled_reason=head.stalled,
+        version=head.version,
+        tags=head.tags or {},
+        parent_app_id=head.parent.app_id if head.parent is not None else "",
+        started_at_ns=head.started_at_ns,
     )
 
 

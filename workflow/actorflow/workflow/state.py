@@ -63,7 +63,7 @@ class InstanceState:
     Empty before the first event. Mappings are by action id. `children_seen` are the instance ids of
     all children ever asked for, in order. `terminate_recursive` is None until termination was
     asked for. `stalled_reason` is "" while nothing is wrong. `is_remote` says that a remote worker
-    took the first turn; `patches` is what its code has said of itself so far.
+    took the first turn, at `started_at_ns`; `patches` is what its code has said of itself so far.
 
     A cancelled timer is recorded nowhere: tell `cancel_timer`, or it is shown until it would fire.
     """
@@ -92,7 +92,9 @@ class InstanceState:
         "stalled_description",
         "stalled_reason",
         "started",
+        "started_at_ns",
         "suspended",
+        "tags",
         "terminal_status",
         "terminate_recursive",
         "trace_parent",
@@ -126,6 +128,8 @@ class InstanceState:
         self.history_length = 0
         self.last_action_id = -1  # some SDKs count from 0
         self.started = False
+        self.started_at_ns: int | None = None
+        self.tags: dict[str, str] = {}
         self.suspended = False
         self.terminate_recursive: bool | None = None
         self.stalled_reason = ""
@@ -262,6 +266,7 @@ def _timer_reason(state: InstanceState, timer: OpenTimer) -> WaitReason:
 def _turn_started(state: InstanceState, event: TurnStarted) -> None:
     if not state.started:
         state.is_remote = True
+        state.started_at_ns = event.at_ns
     state.patches += event.patches
 
 
@@ -272,6 +277,7 @@ def _started(state: InstanceState, event: ExecutionStarted) -> None:
     state.execution_id = event.execution_id
     state.generation = event.generation
     state.version = event.version
+    state.tags = event.tags
     state.trace_parent = event.trace_parent
     state.trace_state = event.trace_state
     state.input = event.input

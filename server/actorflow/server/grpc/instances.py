@@ -31,6 +31,10 @@ def instance_answer(instance: Instance | None, *, with_payloads: bool) -> Any:
         executionId=wrapped(instance.execution_id),
         completedTimestamp=optional_timestamp(instance.completed_at_ns),
         parentInstanceId=wrapped(instance.parent_instance_id),
+        version=wrapped(instance.version),
+        tags=instance.tags,
+        parentAppId=wrapped(instance.parent_app_id or None),
+        startedAt=optional_timestamp(instance.started_at_ns),
     )
     if with_payloads:
         for field, text in (

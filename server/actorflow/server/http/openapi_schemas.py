@@ -109,6 +109,10 @@ _INSTANCE: dict[str, Json] = {
     "customStatus": _TEXT,
     "failure": ref("Failure"),
     "stalledReason": _TEXT,
+    "version": _TEXT,
+    "tags": {"type": "object", "additionalProperties": _TEXT},
+    "parentAppID": {**_TEXT, "description": "Where it is another one than the instance's own."},
+    "startedAt": {**_TIME, "description": "When a remote worker took the first turn."},
 }
 _INSTANCE_REQUIRED = (
     "instanceID",

@@ -113,6 +113,10 @@ def instance_json(instance: Instance) -> dict[str, Any]:
             "customStatus": instance.custom_status,
             "failure": _failure(instance.failure),
             "stalledReason": instance.stalled_reason or None,
+            "version": instance.version,
+            "tags": instance.tags or None,
+            "parentAppID": instance.parent_app_id or None,
+            "startedAt": _time_or_none(instance.started_at_ns),
         }
     )
 
