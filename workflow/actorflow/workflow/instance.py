@@ -15,7 +15,8 @@ import msgspec
 from msgspec.structs import replace
 
 from actorflow.actors import REMIND, ActorId, Reminder
-from actorflow.actors.errors import LimitExceededError, UsageError
+from actorflow.actors.address import checked_actor_id
+from actorflow.actors.errors import InvalidActorIdError, LimitExceededError, UsageError
 from actorflow.workflow.codec import decode_event
 from actorflow.workflow.errors import (
     ChildrenUncheckedError,
@@ -23,6 +24,7 @@ from actorflow.workflow.errors import (
     InstanceExistsError,
     InstanceNotFoundError,
     InstanceStalledError,
+    InvalidRequestError,
     NotTerminalError,
 )
 from actorflow.workflow.events import (
@@ -173,6 +175,10 @@ class InstanceActor:
         if depth > depth_max:
             limit = "the depth of child workflows below their root (child_depth_max)"
             return LimitExceededError(limit, depth_max, depth)
+        try:  # the id of a child has passed no door yet
+            checked_actor_id(*self._actor_id)
+        except InvalidActorIdError as error:
+            return InvalidRequestError(str(error).replace("actor key", "instance id"))
         return self._conflict(old, request) if old is not None else None
 
     def _conflict(self, old: Execution, request: StartRequest) -> UsageError | None:
@@ -406,7 +412,7 @@ class InstanceActor:
             return NOTHING
         done = unpack(TurnDone, message.payload)
         is_asked_for = message.sender is not None and message.sender.type == WORKER
-        take_turn(self.execution, effects, done, is_asked_for=is_asked_for)
+        take_turn(self.execution, effects, done, self._host.limits, is_asked_for=is_asked_for)
         return NOTHING
 
     def _fact_ns(self, execution: Execution) -> int:

@@ -10,30 +10,45 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from actorflow.workflow.actions import CancelTimer, Complete
+from actorflow.actors.address import checked_actor_id
+from actorflow.actors.errors import InvalidActorIdError
+from actorflow.workflow.actions import (
+    CancelTimer,
+    Complete,
+    CreateChild,
+    CreateDetached,
+    ScheduleTask,
+)
 from actorflow.workflow.events import ExecutionStalled, ExecutionStarted, TurnStarted
 from actorflow.workflow.propagation import Lineage
+from actorflow.workflow.requests import instance_type
 from actorflow.workflow.turn import outlives_execution
 
 if TYPE_CHECKING:
     from actorflow.actors.effects import Effects
+    from actorflow.workflow.actions import Action
     from actorflow.workflow.events import HistoryEvent
     from actorflow.workflow.execution import Execution
+    from actorflow.workflow.limits import Limits
     from actorflow.workflow.requests import TurnDone
+    from actorflow.workflow.state import InstanceState
 
 _log = logging.getLogger(__name__)
 
 PATCH_MISMATCH = "PATCH_MISMATCH"
 VERSION_NOT_AVAILABLE = "VERSION_NOT_AVAILABLE"
 PAYLOAD_SIZE_EXCEEDED = "PAYLOAD_SIZE_EXCEEDED"
+INVALID_ACTION = "INVALID_ACTION"
+HISTORY_TOO_LONG = "HISTORY_TOO_LONG"
 
 
 def take_turn(
-    execution: Execution, effects: Effects, done: TurnDone, *, is_asked_for: bool
+    execution: Execution, effects: Effects, done: TurnDone, limits: Limits, *, is_asked_for: bool
 ) -> None:
     """Take a turn, unless it is late: then the facts wait for the next one.
 
     Args:
+        limits: of one instance.
         is_asked_for: it ends the request for a worker that the instance has made; else somebody
             did a turn whose request went to another worker too.
     """
@@ -45,6 +60,7 @@ def take_turn(
         _stall(execution, effects, *done.stalled)  # no turn, and whoever was asked is still asked
     elif _is_of_now(execution, done):
         stalled = done.stalled or _patch_mismatch(execution, done)
+        stalled = stalled or _impossible(execution.state, done, limits)
         if stalled is not None:
             _stall(execution, effects, *stalled)
         else:
@@ -73,11 +89,60 @@ def _patch_mismatch(execution: Execution, done: TurnDone) -> tuple[str, str] | N
     return PATCH_MISMATCH, text
 
 
+def _impossible(state: InstanceState, done: TurnDone, limits: Limits) -> tuple[str, str] | None:
+    """Say why what the code asks for cannot be done. All of it is done or nothing: to leave a part
+    out would let the code wait for it for ever."""
+    count, count_max = len(done.actions), limits.actions_per_step_max
+    if count > count_max:
+        return INVALID_ACTION, (
+            f"the worker asks for {count:,} actions in one turn, and the limit is {count_max:,} "
+            "(actions_per_step_max); wait for some before asking for more"
+        )
+    asked_ids: set[int] = set()
+    for action in done.actions:
+        # An end has no id that anybody refers to: the Python SDK gives its own failures -1.
+        if isinstance(action, Complete | CancelTimer) or 0 <= action.id <= state.last_action_id:
+            continue
+        flaw = f"id {action.id} twice" if action.id in asked_ids else _flaw(action)
+        if flaw:
+            return INVALID_ACTION, (
+                f"the worker asks in one turn for {type(action).__name__} with {flaw}; connect one "
+                "whose code does not"
+            )
+        asked_ids.add(action.id)
+    length = state.history_length + done.fact_count + count
+    if length > limits.history_events_max and not any(
+        isinstance(a, Complete) for a in done.actions
+    ):
+        return HISTORY_TOO_LONG, (
+            f"the history would have more than {limits.history_events_max:,} events; use "
+            "continue-as-new in the workflow's loop. Raise the limit to let this instance go on"
+        )
+    return None
+
+
+def _flaw(action: Action) -> str:
+    """Say what is wrong with one action; "" for nothing. Whether a child may have its id is said
+    where the child would be, as an error that the code can catch."""
+    if not isinstance(action, Complete | CancelTimer) and action.id < 0:
+        return f"id {action.id}, which is below 0"
+    try:
+        if isinstance(action, CreateDetached):
+            checked_actor_id(instance_type(action.app_id), action.instance_id)
+        elif isinstance(action, ScheduleTask | CreateChild) and action.app_id:
+            checked_actor_id(instance_type(action.app_id), "any")
+    except InvalidActorIdError as error:
+        return f"an address that cannot be: {error}"
+    return ""
+
+
 def _stall(execution: Execution, effects: Effects, reason: str, description: str) -> None:
     """Put the stall on record, once; the facts, even the start, wait for the next worker that
     connects."""
     state = execution.state
-    if (state.stalled_reason, state.stalled_description) == (reason, description):
+    # How large it is, is another number each time: with the stalls on record the history grows.
+    is_same = description == state.stalled_description or reason == PAYLOAD_SIZE_EXCEEDED
+    if reason == state.stalled_reason and is_same:
         return
     ids = {"instance_id": effects.actor.key, "reason": reason, "cause": description[:500]}
     _log.error("instance stalled", extra=ids)

@@ -1,0 +1,148 @@
+"""What a broken or hostile remote worker may answer, and that it hurts nobody but its instance."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from actorflow.workflow.actions import (
+    Action,
+    Complete,
+    CreateChild,
+    CreateDetached,
+    CreateTimer,
+    ScheduleTask,
+)
+from actorflow.workflow.events import ChildFailed, Status
+from actorflow.workflow.limits import Limits
+from tests.sim.test_remote_fsck import at_once
+from tests.sim.test_remote_items import Hand, done, on_stand
+
+if TYPE_CHECKING:
+    from tests.sim.remote import RemoteStand
+
+LIMITS = Limits()
+
+
+def task(id_: int, name: str = "double", **rest: Any) -> Action:
+    return ScheduleTask(id=id_, name=name, **rest)
+
+
+def child(instance_id: str, id_: int = 1, **rest: Any) -> Action:
+    return CreateChild(id=id_, name="chain", instance_id=instance_id, **rest)
+
+
+def detached(instance_id: str, **rest: Any) -> Action:
+    return CreateDetached(id=1, name="chain", instance_id=instance_id, **rest)
+
+
+@pytest.mark.parametrize(
+    ("actions", "said"),
+    [
+        ((task(1), task(1, "other")), "id 1 twice"),
+        ((task(1), CreateTimer(id=1, fire_at_ns=2**61)), "id 1 twice"),
+        ((child("a"), child("b")), "id 1 twice"),
+        ((task(-1),), "id -1"),
+        ((CreateTimer(id=-(2**31), fire_at_ns=0),), "id -2147483648"),
+        ((child("a", app_id="z" * 20_000),), "longer than 256 bytes"),
+        ((child("a", app_id="b\x00d"),), "control character"),
+        ((task(1, app_id="z" * 20_000),), "longer than 256 bytes"),
+        ((detached(""),), "empty"),
+        ((detached("a\x1f3"),), "control character"),
+        (
+            tuple(task(number) for number in range(LIMITS.actions_per_step_max + 1)),
+            "actions_per_step_max",
+        ),
+    ],
+    ids=range(11),
+)
+def test_an_action_that_cannot_be_stalls_its_instance_and_nothing_is_done(
+    actions: tuple[Action, ...], said: str
+) -> None:
+    async def main(stand: RemoteStand, hand: Hand) -> None:
+        await stand.start("chain", 1, "bad")
+        await hand.answer(await hand.turn(), done(*actions))
+        assert await hand.status("bad") is Status.STALLED
+        (reason,) = [one for one in await hand.engine.why("bad") if one.kind == "stalled"]
+        assert said in reason.detail
+        assert len(reason.detail) < 1_000
+        page = await hand.engine.list()
+        assert [one.instance_id for one in page.instances] == ["bad"]
+        await hand.nothing()
+        hand.connect()  # a worker with better code
+        await hand.finish_chain(8, "bad")
+
+    on_stand(main)
+
+
+@pytest.mark.parametrize("instance_id", ["a\x1f3", "a\nb", "k" * 10_000])
+def test_a_child_whose_id_cannot_be_fails(instance_id: str) -> None:
+    async def main(stand: RemoteStand, hand: Hand) -> None:
+        await stand.start("chain", 1, "c")
+        await hand.answer(await hand.turn(), done(child(instance_id)))
+        item = await hand.turn()
+        assert item.instance_id == "c"
+        (failed,) = [event for event in item.new_events if isinstance(event, ChildFailed)]
+        assert failed.failure.error_type == "InvalidRequestError"
+        assert "instance id" in failed.failure.message
+        assert len(failed.failure.message) < 200
+        await hand.answer(item, done(Complete(id=2, status=Status.COMPLETED)))
+        page = await hand.engine.list()
+        assert [one.instance_id for one in page.instances] == ["c"]
+        assert at_once(stand.memory).faults == []
+
+    on_stand(main, quiet=False)  # the child never was
+
+
+def test_a_worker_that_comes_and_goes_does_not_lengthen_the_history_of_what_is_too_large() -> None:
+    async def main(stand: RemoteStand, hand: Hand) -> None:
+        await stand.start("chain", 1, "big")
+        lengths = set()
+        for size in range(3):
+            item = await hand.turn()
+            hand.stream.refuse(item, f"it has 5,000,00{size} bytes, and the limit is 4 MiB")
+            await hand.nothing()
+            assert await hand.status("big") is Status.STALLED
+            lengths.add(len((await hand.engine.history("big")).events))
+            hand.connect()
+        assert len(lengths) == 1
+        await hand.finish_chain(8, "big")
+
+    on_stand(main)
+
+
+def test_an_end_may_have_any_id() -> None:
+    async def main(stand: RemoteStand, hand: Hand) -> None:
+        await stand.start("chain", 1, "c")
+        # What the Python SDK sends when the code does not fit its history.
+        end = Complete(id=-1, status=Status.FAILED)
+        await hand.answer(await hand.turn(), done(end))
+        assert await hand.status("c") is Status.FAILED
+
+    on_stand(main)
+
+
+def test_a_history_beyond_its_limit_stalls_but_may_end() -> None:
+    async def main(stand: RemoteStand, hand: Hand) -> None:
+        await stand.start("chain", 1, "c")
+        count = 0
+        item = await hand.turn()
+        while await hand.status("c") is not Status.STALLED:
+            assert count <= LIMITS.history_events_max
+            size = LIMITS.actions_per_step_max
+            timers = (CreateTimer(id=count + n, fire_at_ns=2**61) for n in range(size))
+            await hand.answer(item, done(*timers))
+            count += size
+            if await hand.status("c") is Status.RUNNING:
+                await hand.engine.raise_event("c", "x", json.dumps(count))
+                item = await hand.turn()
+        (reason,) = [one for one in await hand.engine.why("c") if one.kind == "stalled"]
+        assert "continue-as-new" in reason.detail
+        hand.connect()
+        end = Complete(id=count, status=Status.COMPLETED)
+        await hand.answer(await hand.turn(), done(end))
+        assert await hand.status("c") is Status.COMPLETED
+
+    on_stand(main)
