@@ -10,6 +10,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from types import TracebackType
 from typing import Any, NamedTuple
 
 import grpc
@@ -182,12 +183,15 @@ class Gate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
         call = RpcCall(context)
         self._check_token(rpc.is_public, call)
         request = _decoded(rpc, data)
+        watch = _Watch()
         try:
             # Closed at once when the call ends, for it may hold what others wait for.
-            async with contextlib.aclosing(rpc.handle(request, call)) as answers:
-                async for answer in answers:
-                    async with asyncio.timeout(WRITE_S):
+            with watch:
+                async with contextlib.aclosing(rpc.handle(request, call)) as answers:
+                    async for answer in answers:
+                        watch.begin()
                         await context.write(answer)
+                        watch.end()
         except TimeoutError:
             text = f"the stream was not read for {WRITE_S:g} s"
             raise RpcError(Code.DEADLINE_EXCEEDED, text) from None
@@ -238,6 +242,63 @@ class Gate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
                 "elapsed_ms": elapsed_ms,
             },
         )
+
+
+class _Watch:
+    """Ends the task that uses it with a TimeoutError when a write takes `WRITE_S`.
+
+    One timer sees many writes: a timer for each would cost as much as a tenth of the write.
+    """
+
+    __slots__ = ("_begun_s", "_has_fired", "_loop", "_task", "_timer")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._timer: asyncio.TimerHandle | None = None
+        self._begun_s: float | None = None
+        self._has_fired = False
+
+    def begin(self) -> None:
+        """A write begins."""
+        self._begun_s = self._loop.time()
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._begun_s + WRITE_S, self._look)
+
+    def end(self) -> None:
+        """The write has ended."""
+        self._begun_s = None
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._begun_s is None:
+            return
+        due_s = self._begun_s + WRITE_S
+        if self._loop.time() < due_s:
+            self._timer = self._loop.call_at(due_s, self._look)
+        elif self._task is not None:
+            self._has_fired = True
+            self._task.cancel()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        # Somebody else's cancellation, of the call or the server, goes on as such.
+        if (
+            self._has_fired
+            and kind is asyncio.CancelledError
+            and self._task is not None
+            and self._task.uncancel() == 0
+        ):
+            raise TimeoutError from error
 
 
 async def _nothing(_: Any, __: RpcCall) -> Any:

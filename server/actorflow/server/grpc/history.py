@@ -11,6 +11,7 @@ from actorflow.actors.errors import UsageError
 from actorflow.server.grpc import messages as pb
 from actorflow.server.grpc import values
 from actorflow.server.grpc.values import (
+    NS_PER_S,
     failure_details,
     failure_message,
     optional_failure,
@@ -55,13 +56,23 @@ class UnknownEventError(UsageError):
 
 def event_message(event: HistoryEvent, app_id: str = "") -> Any:
     """Return an event as a message. `app_id` is that of the instance whose history it is."""
+    message = pb.HistoryEvent()
+    fill_event(message, event, app_id)
+    return message
+
+
+def fill_event(message: Any, event: HistoryEvent, app_id: str) -> None:
+    """Fill an empty message, as `event_message`."""
     field, write = _WRITERS[type(event)]
-    return pb.HistoryEvent(
-        eventId=event.event_id,
-        timestamp=timestamp(event.at_ns),
-        router=values.router(getattr(event, "app_id", ""), app_id),
-        **{field: write(event)},
-    )
+    message.eventId = event.event_id
+    time = message.timestamp
+    time.seconds, time.nanos = divmod(event.at_ns, NS_PER_S)
+    target_app_id = getattr(event, "app_id", "")
+    if target_app_id:
+        message.router.CopyFrom(values.router(target_app_id, app_id))
+    body = getattr(message, field)
+    body.SetInParent()  # also one that says nothing
+    body.MergeFrom(write(event))
 
 
 def history_event(message: Any) -> HistoryEvent:

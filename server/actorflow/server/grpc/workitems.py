@@ -1,6 +1,6 @@
 """PURE. Work for remote workers as messages, and their answers in the words of the engine."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from actorflow.server.grpc import messages as pb
@@ -11,8 +11,8 @@ from actorflow.server.grpc.actions import (
     custom_status_of,
     has_no_such_version,
 )
-from actorflow.server.grpc.history import event_message
-from actorflow.server.grpc.values import optional_failure, unwrapped, wrapped
+from actorflow.server.grpc.history import event_message, fill_event
+from actorflow.server.grpc.values import optional_failure, unwrapped
 from actorflow.workflow.codec import decode_event
 from actorflow.workflow.events import HistoryEvent, TaskCompleted, TaskFailed
 from actorflow.workflow.propagation import PropagatedHistory
@@ -31,34 +31,42 @@ def turn_message(item: TurnItem, app_id: str, known: int = 0) -> Any:
         app_id: of the instance.
         known: how many of the first past events the worker has in its memory; they are left out.
     """
-    request = pb.WorkflowRequest(
-        instanceId=item.instance_id,
-        executionId=wrapped(item.execution_id),
-        pastEvents=_messages(item.past_events[known:], app_id),
-        newEvents=_messages(item.new_events, app_id),
-        propagatedHistory=propagated_message(item.propagated),
-    )
+    # Filled in place: a message that is given to another one's constructor is copied.
+    work = pb.WorkItem(completionToken=token_text(item.token))
+    request = work.workflowRequest
+    request.instanceId = item.instance_id
+    request.executionId.value = item.execution_id
+    for event in item.past_events[known:]:
+        fill_event(request.pastEvents.add(), event, app_id)
+    for event in item.new_events:
+        fill_event(request.newEvents.add(), event, app_id)
+    if item.propagated is not None:
+        request.propagatedHistory.CopyFrom(propagated_message(item.propagated))
     if known:
         request.cachedHistory.eventCount = known
-    return pb.WorkItem(workflowRequest=request, completionToken=token_text(item.token))
+    return work
 
 
 def activity_message(item: ActivityItem) -> Any:
     """Return an activity as a `WorkItem`."""
     asked = item.request
-    request = pb.ActivityRequest(
-        name=asked.name,
-        version=wrapped(asked.version),
-        input=wrapped(asked.input),
-        workflowInstance=pb.WorkflowInstance(
-            instanceId=asked.instance_id, executionId=wrapped(asked.execution_id)
-        ),
-        taskId=asked.task_id,
-        parentTraceContext=values.trace_context(asked.trace_parent, asked.trace_state),
-        taskExecutionId=asked.task_execution_id,
-        propagatedHistory=propagated_message(asked.propagated),
-    )
-    return pb.WorkItem(activityRequest=request, completionToken=token_text(item.token))
+    work = pb.WorkItem(completionToken=token_text(item.token))
+    request = work.activityRequest
+    request.name = asked.name
+    if asked.version is not None:
+        request.version.value = asked.version
+    if asked.input is not None:
+        request.input.value = asked.input
+    request.workflowInstance.instanceId = asked.instance_id
+    request.workflowInstance.executionId.value = asked.execution_id
+    request.taskId = asked.task_id
+    request.taskExecutionId = asked.task_execution_id
+    if asked.trace_parent:
+        trace = values.trace_context(asked.trace_parent, asked.trace_state)
+        request.parentTraceContext.CopyFrom(trace)
+    if asked.propagated is not None:
+        request.propagatedHistory.CopyFrom(propagated_message(asked.propagated))
+    return work
 
 
 def propagated_message(history: PropagatedHistory | None) -> Any:
@@ -130,7 +138,3 @@ def activity_event(response: Any, at_ns: int) -> Callable[[str], HistoryEvent]:
         )
 
     return event
-
-
-def _messages(events: Iterable[HistoryEvent], app_id: str) -> list[Any]:
-    return [event_message(event, app_id) for event in events]

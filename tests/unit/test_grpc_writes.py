@@ -1,0 +1,60 @@
+"""A stream whose reader takes nothing is given up; one that is read slowly is not."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from actorflow.server.grpc import gate
+from actorflow.server.grpc import messages as pb
+from actorflow.server.grpc.gate import Rpc, RpcCall
+from actorflow.server.grpc.status import Code, RpcError
+from tests.fakes.grpc_orders import orders
+
+LIMIT_S = 0.05
+
+
+class ScriptedContext:
+    """Writes take as long as they are told to; the last one for ever."""
+
+    def __init__(self, *spent_s: float) -> None:
+        self._spent_s = list(spent_s)
+        self.written = 0
+
+    async def write(self, _: bytes) -> None:
+        if not self._spent_s:
+            await asyncio.Event().wait()
+        await asyncio.sleep(self._spent_s.pop(0))
+        self.written += 1
+
+
+async def _endless(_: Any, __: RpcCall) -> AsyncIterator[bytes]:
+    while True:
+        yield b"item"
+
+
+ENDLESS = Rpc("/bench/Endless", pb.Empty, _endless, is_public=True, is_stream=True)
+
+
+async def test_a_stream_that_is_not_read_ends_with_its_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gate, "WRITE_S", LIMIT_S)
+    context = ScriptedContext(*[LIMIT_S / 5] * 10)
+    async with orders() as site:
+        with pytest.raises(RpcError) as failure:
+            await site.server.gate._run_stream(ENDLESS, b"", context)
+    assert failure.value.code is Code.DEADLINE_EXCEEDED
+    assert context.written == 10  # together they took longer than the limit
+
+
+async def test_a_cancelled_stream_is_no_late_one() -> None:
+    context = ScriptedContext(0)
+    async with orders() as site:
+        running = asyncio.create_task(site.server.gate._run_stream(ENDLESS, b"", context))
+        while not context.written:
+            await asyncio.sleep(0)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
