@@ -477,11 +477,9 @@ class ActorSystem:
 
     def gauges(self) -> dict[str, int]:
         """Return present sizes, summed over partitions."""
-        total: dict[str, int] = {}
-        for partition in self._partitions:
-            for name, value in partition.gauges().items():
-                total[name] = total.get(name, 0) + value
-        return total
+        held = [p for p in self._partitions if p.state is not PartitionState.CLOSED]
+        sizes = [p.gauges() for p in held or self._partitions[:1]]  # what is closed holds nothing
+        return {name: sum(size[name] for size in sizes) for name in sizes[0]}
 
 
 def _sorted_types(
