@@ -19,7 +19,7 @@ ENV PATH=/opt/actorflow/bin:$PATH \
 WORKDIR /app
 # No account is needed for a number, and nothing in the image belongs to it.
 USER 10001:10001
-EXPOSE 3500
+EXPOSE 3500 50001
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["actorflow"]
 CMD ["serve"]

@@ -52,6 +52,7 @@ sdk-table: $(VENV)/test.stamp
 
 lock: $(VENV)/dev.stamp
 	$(BIN)/$(LOCK) -o requirements/run.txt
+	$(BIN)/$(LOCK) --extra grpc -o requirements/grpc.txt
 	$(BIN)/$(LOCK) --extra test -o requirements/test.txt
 	$(BIN)/$(LOCK) --extra dev -o requirements/dev.txt
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The steps of the image, in order: an environment of its own with locked, hash-checked packages,
-# then actorflow from this checkout, then a look whether it starts. The Dockerfile runs this, and a
+# those for gRPC included, then actorflow from this checkout, then a look whether it starts. The Dockerfile runs this, and a
 # test does, outside a container.
 #
 #   sh deploy/build-image.sh SOURCE TARGET
@@ -11,7 +11,7 @@ target=$2
 
 "${PYTHON:-python3}" -m venv "$target"
 "$target/bin/pip" install --quiet --disable-pip-version-check --no-cache-dir \
-    --require-hashes -r "$source/requirements/run.txt"
+    --require-hashes -r "$source/requirements/grpc.txt"
 "$target/bin/pip" install --quiet --disable-pip-version-check --no-cache-dir \
     --no-deps --no-build-isolation "$source"
 # What built it has no place in the image.

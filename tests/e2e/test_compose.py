@@ -2,11 +2,12 @@
 
 The files are checked by the real tools (`docker-compose config`, `haproxy -c`), the image's steps
 are run outside a container, and the same topology is started as processes: Redis with the file's
-command, hosts with the file's environment, HAProxy with the file's configuration, one port before
-them.
+command, hosts with the file's environment, HAProxy with the file's configuration, one port each for
+HTTP and gRPC before them.
 """
 
 import contextlib
+import importlib.util
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from urllib.request import Request, urlopen
 import pytest
 import yaml  # type: ignore[import-untyped]  # its types are a package of their own
 
+from tests.sdk.program import Program
 from tests.servers import Server as RedisServer
 from tests.servers import free_port
 
@@ -35,6 +37,7 @@ ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
 HAPROXY_CFG = ROOT / "deploy" / "haproxy.cfg"
 DEADLINE_S = 60.0
+SDK_PROGRAM = ROOT / "tests" / "sdk" / "python" / "app.py"
 ORDER = '{"Name": "Paperclips", "TotalCost": 99.95, "Quantity": 1}'
 WORKFLOW = "OrderProcessingWorkflow"
 
@@ -54,16 +57,20 @@ def haproxy() -> str:
 
 
 def interpolated(value: Any, variables: dict[str, str]) -> Any:
-    """Do what compose does with ${NAME:-default} in every text."""
+    """Do what compose does with ${NAME:-default} and ${NAME-default} in every text."""
     if isinstance(value, dict):
         return {key: interpolated(member, variables) for key, member in value.items()}
     if isinstance(value, list):
         return [interpolated(member, variables) for member in value]
     if not isinstance(value, str):
         return value
-    return re.sub(
-        r"\$\{(\w+)(?::-([^}]*))?\}", lambda found: variables.get(found[1]) or found[2] or "", value
-    )
+
+    def filled(found: re.Match[str]) -> str:
+        name, colon, default = found.groups(default="")
+        given = variables.get(name)
+        return default if given is None or (colon and not given) else given
+
+    return re.sub(r"\$\{(\w+)(?:(:?)-([^}]*))?\}", filled, value)
 
 
 def compose(**variables: str) -> Any:
@@ -90,8 +97,18 @@ def test_the_compose_file_is_valid_and_says_what_we_think() -> None:
     assert set(real) == set(ours) == {"redis", "actorflow", "proxy"}
     assert real["redis"]["command"] == ours["redis"]["command"]
     assert real["actorflow"]["environment"] == ours["actorflow"]["environment"]
-    (port,) = real["proxy"]["ports"]
-    assert (port["host_ip"], port["published"], port["target"]) == ("127.0.0.1", "3500", 3500)
+    published = [(p["host_ip"], p["published"], p["target"]) for p in real["proxy"]["ports"]]
+    assert published == [("127.0.0.1", "3500", 3500), ("127.0.0.1", "50001", 50001)]
+
+
+def test_hosts_listen_where_the_proxy_looks_for_them_and_the_image_says_so() -> None:
+    environ = compose()["services"]["actorflow"]["environment"]
+    ports = [environ["ACTORFLOW_HTTP_PORT"], environ["ACTORFLOW_GRPC_PORT"]]
+    text = HAPROXY_CFG.read_text()
+    assert re.findall(r"^    bind :(\d+)$", text, re.MULTILINE) == ports
+    assert re.findall(r"^    server-template .* actorflow:(\d+) ", text, re.MULTILINE) == ports
+    exposed = re.findall(r"^EXPOSE (.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert exposed == [" ".join(ports)]
 
 
 def test_hosts_can_be_scaled_and_drain_before_docker_kills_them() -> None:
@@ -114,6 +131,9 @@ def test_every_variable_of_the_hosts_is_a_setting(monkeypatch: pytest.MonkeyPatc
     assert loaded.warnings == ()
     assert loaded.settings.store.is_shared
     assert loaded.settings.api_tokens == ("t",)
+    assert (loaded.settings.grpc, loaded.settings.app) == ("on", "/app/order_processing.py")
+    bare = load_settings({}, compose(ACTORFLOW_APP="")["services"]["actorflow"]["environment"])
+    assert bare.settings.app is None
 
 
 def test_the_proxy_s_configuration_is_valid() -> None:
@@ -173,7 +193,10 @@ def test_the_image_has_what_the_server_needs_and_no_more(image: Path) -> None:
     assert not (bin_folder / "hatchling").exists()
     entry = json.loads(re.findall(r"^ENTRYPOINT (.*)$", (ROOT / "Dockerfile").read_text(), re.M)[0])
     assert entry == ["actorflow"]
-    for module in ("actorflow.server.serve", "actorflow.actors.store.redis.post", "uvloop"):
+    for module in (
+        *("actorflow.server.serve", "actorflow.server.grpc.server"),
+        *("actorflow.actors.store.redis.post", "uvloop"),
+    ):
         command = [str(bin_folder / "python"), "-c", f"import {module}"]
         subprocess.run(command, check=True, timeout=60, env={"PATH": "/usr/bin:/bin"})
 
@@ -182,12 +205,28 @@ def test_the_image_has_what_the_server_needs_and_no_more(image: Path) -> None:
 
 
 class Topology:
-    """The services of the compose file as processes on loopback."""
+    """The services of the compose file as processes on loopback.
 
-    def __init__(self, folder: Path, hosts: int, program: tuple[str, ...]) -> None:
+    Args:
+        app: the code of the hosts; "" leaves all to remote workers.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        hosts: int,
+        program: tuple[str, ...],
+        *,
+        app: str = str(ROOT / "examples" / "order_processing.py"),
+        token: str = "",
+    ) -> None:
         self.folder = folder
         self.ports = [free_port() for _ in range(hosts)]
+        self.grpc_ports = [free_port() for _ in range(hosts)]
         self.port = free_port()
+        self.grpc_port = free_port()
+        self.token = token
+        self._app = app
         self._program = program
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         command = compose()["services"]["redis"]["command"][1:]
@@ -214,10 +253,11 @@ class Topology:
         self.redis.kill()
 
     def start_host(self, number: int) -> None:
-        environ = compose()["services"]["actorflow"]["environment"] | {
+        variables = {"ACTORFLOW_APP": self._app, "ACTORFLOW_API_TOKEN": self.token}
+        environ = compose(**variables)["services"]["actorflow"]["environment"] | {
             "ACTORFLOW_STORE": self.redis.url,
-            "ACTORFLOW_APP": str(ROOT / "examples" / "order_processing.py"),
             "ACTORFLOW_HTTP_PORT": str(self.ports[number]),
+            "ACTORFLOW_GRPC_PORT": str(self.grpc_ports[number]),
             "ACTORFLOW_LISTEN_ADDRESSES": "127.0.0.1",
             "SHOP_DB": str(self.folder / "shop.db"),
             "STEP_SECONDS": "0.2",
@@ -240,9 +280,18 @@ class Topology:
 
     def _proxy_file(self) -> Path:
         text = HAPROXY_CFG.read_text().replace("bind :3500", f"bind 127.0.0.1:{self.port}")
-        servers = "\n".join(f"    server h{p} 127.0.0.1:{p}" for p in self.ports)
-        text, count = re.subn(r"^    server-template .*$", servers, text, flags=re.MULTILINE)
-        assert count == 1
+        text = text.replace("bind :50001", f"bind 127.0.0.1:{self.grpc_port}")
+        both = [*zip(self.ports, self.grpc_ports, strict=True)]
+        servers = {
+            "host": [f"    server h{http} 127.0.0.1:{http}" for http, _ in both],
+            "grpc-host": [
+                f"    server g{grpc} 127.0.0.1:{grpc} check port {http}" for http, grpc in both
+            ],
+        }
+        for name, lines in servers.items():
+            pattern = rf"^    server-template {name} .*$"
+            text, count = re.subn(pattern, "\n".join(lines), text, flags=re.MULTILINE)
+            assert count == 1
         path = self.folder / "haproxy.cfg"
         path.write_text(text)
         return path
@@ -252,6 +301,8 @@ class Topology:
         end_s = time.monotonic() + DEADLINE_S
         while True:
             data = None if body is None else body.encode()
+            if self.token:
+                headers["dapr-api-token"] = self.token
             request = Request(f"http://localhost:{self.port}{path}", data, headers, method=method)
             try:
                 with urlopen(request, timeout=DEADLINE_S) as answer:
@@ -283,6 +334,16 @@ class Topology:
     def status(self, instance_id: str) -> str:
         shown = self.call("GET", f"/actorflow/v1/instances/{instance_id}/wait?timeout=30s")
         return str(shown["status"])
+
+    def host_with_worker(self) -> int:
+        """Return the number of the host that a remote worker has reached through the proxy."""
+        for number, port in enumerate(self.ports):
+            request = Request(f"http://localhost:{port}/metrics")
+            request.add_header("dapr-api-token", self.token)
+            with urlopen(request, timeout=DEADLINE_S) as answer:
+                if "actorflow_connected_workers 1.0" in answer.read().decode():
+                    return number
+        raise AssertionError(f"no host has a worker; {self.logs()}")
 
     def fsck(self) -> Any:
         done = subprocess.run(
@@ -323,6 +384,37 @@ def test_three_hosts_behind_one_port_lose_one_and_restart_one(topology: Topology
     report = topology.fsck()
     assert report["findings"] == []
     assert (report["instances"], report["open_instances"], report["messages"]) == (20, 0, 0)
+
+
+@pytest.mark.timeout(180)
+def test_a_dapr_sdk_connects_to_the_one_grpc_port_and_survives_the_loss_of_a_host(
+    tmp_path: Path,
+) -> None:
+    if importlib.util.find_spec("dapr") is None:
+        if os.environ.get("CI"):
+            pytest.fail("the package dapr is not installed; it comes with the test extra")
+        pytest.skip("the package dapr is not installed; it comes with the test extra")
+    program = (sys.executable, "-m", "actorflow.server")
+    with contextlib.ExitStack() as stack:
+        topology = stack.enter_context(Topology(tmp_path, 3, program, app="", token="canary"))
+        # As the head of the compose file says.
+        environ = {
+            "DAPR_GRPC_ENDPOINT": f"localhost:{topology.grpc_port}",
+            "DAPR_HTTP_ENDPOINT": f"http://localhost:{topology.port}",
+            "DAPR_API_TOKEN": topology.token,
+            "WORKER": "yes",
+        }
+        sdk = Program([sys.executable, "-u", str(SDK_PROGRAM)], tmp_path, environ)
+        stack.callback(sdk.kill)
+        names = [f"chain-{number}" for number in range(6)]
+        for name in names:
+            sdk.call("start", workflow="chain", id=name, input=1)
+        assert sdk.call("wait", id=names[0])["output"] == 4
+        assert topology.end_host(topology.host_with_worker(), signal.SIGKILL) == -signal.SIGKILL
+        path = "/v1.0/workflows/dapr/chain/start?instanceID=after"
+        topology.call("POST", path, "1")
+        for name in (*names, "after"):
+            assert topology.status(name) == "COMPLETED", topology.logs()
 
 
 @pytest.mark.slow

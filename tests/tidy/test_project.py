@@ -15,6 +15,7 @@ EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
 
 LOCKS = {
     "requirements/run.txt": [*PROJECT["project"]["dependencies"]],
+    "requirements/grpc.txt": [*PROJECT["project"]["dependencies"], *EXTRAS["grpc"]],
     "requirements/test.txt": [*PROJECT["project"]["dependencies"], *EXTRAS["test"]],
     "requirements/dev.txt": [
         *PROJECT["project"]["dependencies"],
