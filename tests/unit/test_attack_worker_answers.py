@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,7 @@ from actorflow.workflow.actions import (
 )
 from actorflow.workflow.events import ChildFailed, Status
 from actorflow.workflow.limits import Limits
+from actorflow.workflow.workitem import token_of, token_text
 from tests.sim.test_remote_fsck import at_once
 from tests.sim.test_remote_items import Hand, done, on_stand
 
@@ -146,3 +148,36 @@ def test_a_history_beyond_its_limit_stalls_but_may_end() -> None:
         assert await hand.status("c") is Status.COMPLETED
 
     on_stand(main)
+
+
+def test_what_a_wide_fan_out_waits_for_is_said_in_no_time() -> None:
+    """It took 11 s of the event loop, as the work of a host was looked through for each task."""
+
+    async def main(stand: RemoteStand, hand: Hand) -> None:
+        await stand.start("chain", 1, "c")
+        width = LIMITS.actions_per_step_max
+        await hand.answer(await hand.turn(), done(*(task(number) for number in range(width))))
+        start_s = time.process_time()
+        reasons = await hand.engine.why("c")
+        elapsed_s = time.process_time() - start_s
+        assert len(reasons) == width
+        assert elapsed_s < 3  # 0.1 on an idle machine
+
+    on_stand(main, quiet=False)
+
+
+@pytest.mark.parametrize("place", range(1, 8))
+@pytest.mark.parametrize("value", [2**70, -(2**70), -1, "x\x00", None, 1.5, [], "[" * 5_000])
+def test_a_token_that_was_changed_is_no_error_of_ours(place: int, value: object) -> None:
+    async def main(stand: RemoteStand, hand: Hand) -> None:
+        await stand.start("chain", 1, "c")
+        changed = json.loads(token_text((await hand.turn()).token))
+        changed[place] = value
+        await hand.engine.workers.finish_turn("default", "c", json.dumps(changed), done())
+        assert await hand.status("c") is Status.PENDING
+
+    on_stand(main, quiet=False)
+
+
+def test_a_token_that_is_nested_without_end_is_none() -> None:
+    assert token_of("[" * 100_000) is None

@@ -83,6 +83,41 @@ class Work:
         return self.app_id, self.key.target.key.partition(SPREAD)[0], task_id
 
 
+class Works:
+    """All work that a host knows, by its key, and by what was asked for: the newest, if that was
+    asked for again."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[Key, Work] = {}
+        self._by_asked: dict[Asked, Work] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def put(self, work: Work) -> None:
+        """Add work, or replace that of the same key."""
+        self._by_key[work.key] = work
+        self._by_asked[work.asked] = work
+
+    def drop(self, key: Key) -> None:
+        """Remove work; harmless when there is none."""
+        work = self._by_key.pop(key, None)
+        if work is not None and self._by_asked.get(work.asked) is work:
+            del self._by_asked[work.asked]
+
+    def get(self, key: Key) -> Work | None:
+        """Return the work of a key."""
+        return self._by_key.get(key)
+
+    def asked(self, what: Asked) -> Work | None:
+        """Return the work that was asked for."""
+        return self._by_asked.get(what)
+
+    def all(self) -> list[Work]:
+        """Return all work, oldest first."""
+        return list(self._by_key.values())
+
+
 class StreamHost(Protocol):
     """What a stream asks of the dispatcher that it belongs to."""
 

@@ -37,9 +37,11 @@ def reasons_of(execution: Execution, actor: ActorId, host: ExecutionHost) -> lis
     if execution.problem and not state.stalled_reason:
         reasons.append(WaitReason(kind="stalled", detail=execution.problem))
 
+    done_ids = {getattr(fact, "task_id", None) for fact in execution.inbox}
+
     def note(task_id: int, task: OpenTask) -> str:
         app_id = task.app_id or execution.app_id
-        if any(getattr(fact, "task_id", None) == task_id for fact in execution.inbox):
+        if task_id in done_ids:
             return "done; its result waits for the workflow's code"
         return host.why_waiting(app_id, actor.key, task_id, task.name)
 

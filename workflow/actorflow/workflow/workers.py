@@ -31,7 +31,7 @@ from actorflow.workflow.requests import (
     instance_type,
     pack,
 )
-from actorflow.workflow.streams import ITEMS_MAX, TURNS, Key, WorkerStream
+from actorflow.workflow.streams import ITEMS_MAX, TURNS, Key, WorkerStream, Works
 from actorflow.workflow.workitem import TurnItem, activity_item, turn_item
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class WorkerPool:
         self._limits = limits
         self._now_ns = now_ns
         self._apps: dict[str, _App] = {}
-        self._works: dict[Key, Work] = {}
+        self._works = Works()
         self._answers = Answers(actors, app_id, ended=self._forget, failed=self._not_taken)
         self._serial = 0
         self._news = asyncio.Event()
@@ -106,7 +106,7 @@ class WorkerPool:
     @property
     def waiting_count(self) -> int:
         """Pieces of work that nobody has."""
-        return sum(work.holder is None for work in self._works.values())
+        return sum(work.holder is None for work in self._works.all())
 
     @property
     def late_count(self) -> int:
@@ -158,8 +158,7 @@ class WorkerPool:
         when one has it, as far as this host can tell."""
         if not self.serves(app_id):
             return f"no worker of app {app_id!r} is connected to any host"
-        asked = (app_id, instance_id, task_id)
-        work = next((work for work in self._works.values() if work.asked == asked), None)
+        work = self._works.asked((app_id, instance_id, task_id))
         if work is None or work.holder is not None:
             return ""
         if work.is_stalled:
@@ -183,7 +182,7 @@ class WorkerPool:
         known = self._works.get(work.key)
         if known is not None and self._goes_on(known, work):
             return
-        self._works[work.key] = work
+        self._works.put(work)
         if is_known_to_stall:
             self.park(work)
         else:
@@ -228,11 +227,11 @@ class WorkerPool:
 
     def works(self) -> list[Work]:
         """Return all work that is here."""
-        return list(self._works.values())
+        return self._works.all()
 
     def drop(self, work: Work) -> None:
         """Forget work, whoever has it: it is done, or another host's."""
-        self._works.pop(work.key, None)
+        self._works.drop(work.key)
         self._answers.gone(work)
         app = self._app(work.app_id)
         if isinstance(work.holder, WorkerStream):
@@ -357,7 +356,7 @@ class WorkerPool:
             work = app.waiting[0]
             if work.is_void:
                 app.waiting.popleft()
-                self._works.pop(work.key, None)  # the next owner of its partition gives it out
+                self._works.drop(work.key)  # the next owner of its partition gives it out
                 self._let_go(app, work)
             elif self._answers.could_be_mistaken(work):
                 app.behind.append(app.waiting.popleft())
@@ -368,7 +367,7 @@ class WorkerPool:
                 self._give(work, stream)
             elif work.lender:
                 app.waiting.popleft()
-                self._works.pop(work.key, None)
+                self._works.drop(work.key)
                 self._lending.give_back(work)
             elif self._lending.lend(work):
                 app.waiting.popleft()

@@ -8,7 +8,7 @@ against what is committed when the answer comes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -25,16 +25,20 @@ if TYPE_CHECKING:
     from actorflow.workflow.propagation import PropagatedHistory
 
 
+_Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""What fits into a message to another host. Whoever holds a token may have changed it."""
+
+
 class TurnToken(msgspec.Struct, frozen=True, array_like=True, tag="t"):
     """Names a turn: the row of the request for a worker, and what the worker was shown."""
 
-    message_id: int
-    check: int
+    message_id: _Number
+    check: _Number
     actor_type: str
     execution_id: str
-    history_length: int
-    fact_count: int
-    at_ns: int
+    history_length: _Number
+    fact_count: _Number
+    at_ns: _Number
 
     def key(self, instance_id: str) -> DeliveryKey:
         """Return the key of the request."""
@@ -48,8 +52,8 @@ class TurnToken(msgspec.Struct, frozen=True, array_like=True, tag="t"):
 class ActivityToken(msgspec.Struct, frozen=True, array_like=True, tag="a"):
     """Names an activity: the row of its request, and whom its result is for."""
 
-    message_id: int
-    check: int
+    message_id: _Number
+    check: _Number
     actor_type: str
     execution_id: str
     task_id: int
@@ -81,7 +85,7 @@ def token_of(text: str) -> Token | None:
     """Return the token of a text, None for a text that is none."""
     try:
         return _decoder.decode(text)
-    except (msgspec.MsgspecError, UnicodeError):
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return None
 
 
