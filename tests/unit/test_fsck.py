@@ -23,7 +23,6 @@ from actorflow.workflow import ActivityContext, Registry, RetryPolicy, WorkflowC
 from actorflow.workflow.events import Status
 from actorflow.workflow.fsck import Fsck, Report
 from actorflow.workflow.offline import OfflineStore, StoreRunsError
-from actorflow.workflow.records import as_before_details
 from actorflow.workflow.requests import ACTIVITY, INSTANCE, RUN
 from tests.sim.ledger import Ledger
 from tests.sim.loop import SimIds, SimLoop, simulate
@@ -145,27 +144,6 @@ def test_every_committed_state_of_a_busy_shop_is_clean(with_code: bool) -> None:
 
 def _assert_clean(memory: MemoryStore, registry: Registry | None) -> None:
     assert check(memory, registry).findings == []
-
-
-def test_heads_of_older_releases_are_clean() -> None:
-    """They lack version, tags and time of the start; nothing is lost, and nothing is to be done."""
-
-    async def main(loop: SimLoop) -> None:
-        stand = Stand(loop, waiting_app())
-        await stand.world.start_host()
-        await stand.world.ask(
-            lambda engine: engine.start("naps", instance_id="naps", input="50", tags={"a": "b"})
-        )
-        await asyncio.sleep(1)
-        await stand.world.stop_hosts()
-        stored = Shop(stand.memory).actor("naps")
-        assert stored.summary is not None
-        older = as_before_details(stored.summary)
-        assert older != stored.summary
-        stored.summary = older
-        assert check(stand.memory).findings == []
-
-    simulate(1, main)
 
 
 def test_an_instance_without_a_worker_is_clean() -> None:
