@@ -18,7 +18,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from actorflow.server.__main__ import main as actorflow
+from actorflow.server.cli import main as actorflow
 from actorflow.server.grpc import messages as pb
 
 
@@ -39,7 +39,9 @@ class Stopwatch(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc ships
             return grpc.unary_stream_rpc_method_handler(streamed)
         if "/Complete" in details.method:
             of = (
-                pb.ActivityResponse if details.method.endswith("ActivityTask") else pb.WorkflowResponse
+                pb.ActivityResponse
+                if details.method.endswith("ActivityTask")
+                else pb.WorkflowResponse
             )
 
             async def answered(request: bytes, context: Any) -> Any:
@@ -73,6 +75,10 @@ class Stopwatch(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc ships
                 found["turn" if is_turn else "activity"].append(spent_ms)
         return found
 
+    def write_down(self) -> None:
+        """Write the times to the file of the environment."""
+        Path(os.environ["BENCH_TIMES"]).write_text(json.dumps(self.times_ms()))
+
 
 class _Written:
     """The context of a stream, whose writes are noted."""
@@ -100,7 +106,7 @@ def main() -> None:
 
         async def stopped(grace_s: float | None) -> None:
             await stop(grace_s)
-            Path(os.environ["BENCH_TIMES"]).write_text(json.dumps(watch.times_ms()))
+            watch.write_down()
 
         timed.stop = stopped
         return timed

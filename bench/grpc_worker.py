@@ -124,15 +124,22 @@ async def work(order: dict[str, Any]) -> dict[str, Any]:
 
 
 async def echo(order: dict[str, Any]) -> dict[str, Any]:
-    """Answer the items of `bench.grpc_echo` for `seconds`; return the time of each round."""
+    """Answer the items of `bench.grpc_echo` for `seconds`; return the time of each round.
+
+    With `per_s`, no more items a second than that, spread evenly.
+    """
     async with _channel(order["address"]) as channel:
         asked = {"size_bytes": order["item_bytes"], "at_once": order["at_once"]}
         items = channel.unary_stream("/bench.Echo/Work")(json.dumps(asked).encode())
         call = channel.unary_unary("/bench.Echo/Answer")
         answer = bytes(order["answer_bytes"])
         spent_s: list[float] = []
+        gap_s = 1 / order["per_s"] if order["per_s"] else 0.0
+        due_s = time.perf_counter()
 
-        async def one() -> None:
+        async def one(wait_s: float) -> None:
+            if wait_s > 0:
+                await asyncio.sleep(wait_s)
             at_s = time.perf_counter()
             await call(answer)
             spent_s.append(time.perf_counter() - at_s)
@@ -140,8 +147,10 @@ async def echo(order: dict[str, Any]) -> dict[str, Any]:
         begun_s = time.perf_counter()
         async with asyncio.TaskGroup() as tasks:
             async for _ in items:
-                tasks.create_task(one())
-                if time.perf_counter() - begun_s > order["seconds"]:
+                now_s = time.perf_counter()
+                due_s = max(now_s, due_s + gap_s)
+                tasks.create_task(one(due_s - now_s))
+                if now_s - begun_s > order["seconds"]:
                     break
         wall_s = time.perf_counter() - begun_s
         items.cancel()

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 from bench.case import Case, Row, Target, quantile
+from bench.processes import ROOT, cpu_s, server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-ROOT = Path(__file__).resolve().parent.parent
-
 OWNING_S = 4.0
 """Warm-up of hosts on Redis, in which they share the partitions."""
-
-READY_S = 20.0
-"""How long a process may take until it listens."""
 
 
 async def http_start(case: Case) -> Row:
@@ -41,9 +33,9 @@ async def http_hello(case: Case) -> Row:
 async def _over_http(scenario: str, mode: str, case: Case, targets: tuple[Target, ...]) -> Row:
     async with _process(case, "echo", ["bench.http_echo"]) as (pid, port):
         await _load(case, port, "echo", seconds=0.3)
-        before = _cpu_s(pid)
+        before = cpu_s(pid)
         echo = await _load(case, port, "echo", seconds=max(0.3, case.seconds / 3))
-        echo_cpu_s = _cpu_s(pid) - before
+        echo_cpu_s = cpu_s(pid) - before
     serve = [
         "actorflow.server",
         "serve",
@@ -61,9 +53,9 @@ async def _over_http(scenario: str, mode: str, case: Case, targets: tuple[Target
         serve += ["--cluster-file", str(case.directory / "cluster")]
     async with _process(case, "serve", serve) as (pid, port):
         await _load(case, port, mode, seconds=0.3 if case.store != "redis" else OWNING_S)
-        before = _cpu_s(pid)
+        before = cpu_s(pid)
         run = await _load(case, port, mode, seconds=case.seconds)
-        cpu_s = _cpu_s(pid) - before
+        spent_s = cpu_s(pid) - before
     ops = len(run["spent_s"])
     per_s = ops / run["wall_s"]
     requests = 2 if mode == "hello" else 1
@@ -76,7 +68,7 @@ async def _over_http(scenario: str, mode: str, case: Case, targets: tuple[Target
             "per_s": round(per_s, 1),
             "p50_ms": round(quantile(run["spent_s"], 0.5) * 1e3, 3),
             "p99_ms": round(quantile(run["spent_s"], 0.99) * 1e3, 3),
-            "cpu_us_per_op": round(cpu_s / ops * 1e6, 1),
+            "cpu_us_per_op": round(spent_s / ops * 1e6, 1),
             "generator_cpu_share": run["generator_cpu_share"],
             "share_of_floor": round(per_s / echo_per_s, 3),
         },
@@ -95,16 +87,6 @@ def _url(case: Case) -> str:
     if case.store == "redis":
         return case.server.url("http")
     return f"sqlite:///{case.directory / 'http.db'}"
-
-
-def _cpu_s(pid: int) -> float:
-    """Return the processor time of a server, its processes included."""
-    parent = psutil.Process(pid)
-    spent_s = 0.0
-    for process in (parent, *parent.children()):
-        times = process.cpu_times()
-        spent_s += times.user + times.system
-    return spent_s
 
 
 async def _load(case: Case, port: int, mode: str, *, seconds: float) -> dict[str, Any]:
@@ -126,30 +108,6 @@ async def _load(case: Case, port: int, mode: str, *, seconds: float) -> dict[str
 @asynccontextmanager
 async def _process(case: Case, name: str, command: list[str]) -> AsyncIterator[tuple[int, int]]:
     """Run a module that writes a ready file; yield its process id and port; stop it at the end."""
-    ready = case.directory / f"{name}.ready"
-    options = ["--ready-file", str(ready)]
-    if not case.uvloop:
-        options.append("--no-uvloop")
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        *command,
-        *options,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(READY_S):
-            while not ready.exists():
-                if process.returncode is not None:
-                    _, complaint = await process.communicate()
-                    raise RuntimeError(f"{name} did not start: {complaint.decode()}")
-                await asyncio.sleep(0.02)
-        url = json.loads(ready.read_text())["urls"][0]
-        yield process.pid, int(url.rpartition(":")[2].rstrip("/"))
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            await process.communicate()
+    loop = [] if case.uvloop else ["--no-uvloop"]
+    async with server(name, [*command, *loop], case.directory) as (pid, ready):
+        yield pid, int(ready["urls"][0].rpartition(":")[2].rstrip("/"))

@@ -34,7 +34,7 @@ def cpu_s(pid: int) -> float:
     return spent_s
 
 
-async def _spawn(command: Sequence[str], environ: dict[str, str], **pipes: int) -> Any:
+async def _spawn(command: Sequence[str], environ: dict[str, str], **pipes: Any) -> Any:
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

@@ -7,29 +7,25 @@ DAPR_GRPC_ENDPOINT. Imports nothing of actorflow.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from dapr.ext.workflow import WorkflowRuntime, WorkflowStatus, when_all
-from dapr.ext.workflow.aio import DaprWorkflowClient
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
-runtime = WorkflowRuntime()
-turns = 0
+sdk: Any = importlib.import_module("dapr.ext.workflow")  # it has no types that can be checked
+sdk_client: Any = importlib.import_module("dapr.ext.workflow.aio")
 
 
-@runtime.activity(name="say")
 def say(_: Any, name: str) -> str:
     """Answer at once."""
     return f"Hello {name}"
 
 
-@runtime.workflow(name="chain")
-def chain(ctx: Any, length: int) -> Iterator[Any]:
+def chain(ctx: Any, length: int) -> Generator[Any, Any, Any]:
     """Activities one after another, each with the result before."""
     text = "chain"
     for _ in range(length):
@@ -37,10 +33,9 @@ def chain(ctx: Any, length: int) -> Iterator[Any]:
     return text
 
 
-@runtime.workflow(name="fanout")
-def fanout(ctx: Any, width: int) -> Iterator[Any]:
+def fanout(ctx: Any, width: int) -> Generator[Any, Any, Any]:
     """Activities at once."""
-    results = yield when_all([ctx.call_activity("say", input=str(n)) for n in range(width)])
+    results = yield sdk.when_all([ctx.call_activity("say", input=str(n)) for n in range(width)])
     return len(results)
 
 
@@ -60,7 +55,7 @@ async def loop(client: Any, order: dict[str, Any]) -> dict[str, Any]:
             at_s = time.perf_counter()
             key = await client.schedule_new_workflow(order["name"], input=order["size"])
             state = await client.wait_for_workflow_completion(key, timeout_in_seconds=60)
-            assert state.runtime_status == WorkflowStatus.COMPLETED, state
+            assert state.runtime_status == sdk.WorkflowStatus.COMPLETED, state
             spent_s.append(time.perf_counter() - at_s)
 
     await asyncio.gather(*(one() for _ in range(order["clients"])))
@@ -69,8 +64,12 @@ async def loop(client: Any, order: dict[str, Any]) -> dict[str, Any]:
 
 async def main() -> None:
     """Connect, and do what comes in until there is nothing more."""
+    runtime = sdk.WorkflowRuntime()
+    runtime.register_activity(say, name="say")
+    runtime.register_workflow(chain, name="chain")
+    runtime.register_workflow(fanout, name="fanout")
     runtime.start()
-    client = DaprWorkflowClient()
+    client = sdk_client.DaprWorkflowClient()
     try:
         while line := await asyncio.to_thread(sys.stdin.readline):
             print(json.dumps(await loop(client, json.loads(line))), flush=True)

@@ -15,8 +15,9 @@ from bench.runs import SCENARIOS, run_case
 from bench.table import print_tables
 
 OVER_HTTP = [name for name in SCENARIOS if name.startswith("http-")]
+OVER_GRPC = [name for name in SCENARIOS if name.startswith("sdk-")]
 HOSTS = [name for name, one in SCENARIOS.items() if one.stores == ("redis",)]
-IN_PROCESS = [name for name in SCENARIOS if name not in (*OVER_HTTP, *HOSTS)]
+IN_PROCESS = [name for name in SCENARIOS if name not in (*OVER_HTTP, *OVER_GRPC, *HOSTS)]
 
 needs_redis = pytest.mark.skipif(
     not (is_there() or os.environ.get("CI")), reason="redis-server is not installed"
@@ -60,6 +61,26 @@ def test_scenario_over_http_gives_figures_and_a_floor(name: str, tmp_path: Path)
 
     assert row.figures["ops"] > 0
     assert row.floor["per_s"] > 0
+
+
+@pytest.mark.e2e
+def test_scenario_with_an_sdk_counts_its_work_items(tmp_path: Path) -> None:
+    row, _ = run_case("sdk-chain-5", tiny(tmp_path))
+
+    assert row.figures["workflows"] == 4
+    assert row.figures["items_per_workflow"] == 11  # six turns, five activities
+    assert row.figures["added_turn_p50_ms"] > 0
+    assert row.figures["added_activity_p50_ms"] > 0
+    assert {target.figure for target in row.targets} <= set(row.figures)
+    assert {"cpu_us_per_item", "cpu_us_per_item_at_pace"} <= set(row.floor)
+
+
+@pytest.mark.e2e
+def test_idle_workers_stay_connected(tmp_path: Path) -> None:
+    row, _ = run_case("sdk-idle-streams", tiny(tmp_path))
+
+    assert row.figures["streams"] == 2
+    assert {target.figure for target in row.targets} <= set(row.figures)
 
 
 @pytest.mark.e2e

@@ -12,7 +12,9 @@ from actorflow.server.grpc.gate import Rpc, RpcCall
 from actorflow.server.grpc.status import Code, RpcError
 from tests.fakes.grpc_orders import orders
 
-LIMIT_S = 0.05
+pytestmark = pytest.mark.asyncio
+
+LIMIT_S = 0.5
 
 
 class ScriptedContext:
@@ -21,9 +23,11 @@ class ScriptedContext:
     def __init__(self, *spent_s: float) -> None:
         self._spent_s = list(spent_s)
         self.written = 0
+        self.is_stuck = asyncio.Event()
 
     async def write(self, _: bytes) -> None:
         if not self._spent_s:
+            self.is_stuck.set()
             await asyncio.Event().wait()
         await asyncio.sleep(self._spent_s.pop(0))
         self.written += 1
@@ -41,20 +45,19 @@ async def test_a_stream_that_is_not_read_ends_with_its_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(gate, "WRITE_S", LIMIT_S)
-    context = ScriptedContext(*[LIMIT_S / 5] * 10)
+    context = ScriptedContext(*[LIMIT_S / 5] * 6)
     async with orders() as site:
         with pytest.raises(RpcError) as failure:
             await site.server.gate._run_stream(ENDLESS, b"", context)
     assert failure.value.code is Code.DEADLINE_EXCEEDED
-    assert context.written == 10  # together they took longer than the limit
+    assert context.written == 6  # together they took longer than the limit
 
 
 async def test_a_cancelled_stream_is_no_late_one() -> None:
     context = ScriptedContext(0)
     async with orders() as site:
         running = asyncio.create_task(site.server.gate._run_stream(ENDLESS, b"", context))
-        while not context.written:
-            await asyncio.sleep(0)
+        await context.is_stuck.wait()
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
