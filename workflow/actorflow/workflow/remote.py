@@ -52,7 +52,13 @@ def take_turn(
         is_asked_for: it ends the request for a worker that the instance has made; else somebody
             did a turn whose request went to another worker too.
     """
-    if done.execution_id != execution.present_id or execution.state.terminal_status is not None:
+    if execution.state.terminal_status is not None:
+        return
+    if done.execution_id != execution.present_id:
+        # It has ended a request, and maybe not its own: a token is no proof. One more is harmless.
+        if is_asked_for and execution.inbox and execution.worker_wanted:
+            execution.worker_wanted = False
+            execution.want_worker(effects)
         return
     if is_asked_for:
         execution.worker_wanted = False
