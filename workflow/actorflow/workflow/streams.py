@@ -36,7 +36,8 @@ class Work:
     `holder` has it: a stream of this host, the id of another host, or nobody. `lender` is the host
     that has lent it to this one; our own has a `delivery` instead. `is_stalled` says that workers
     which were connected so far cannot do it; `newcomer` is the host where another one has connected
-    since. `shown` is what a worker of this host was last shown of a turn.
+    since. `shown` is what a worker of this host was last shown of a turn. `losses` counts the
+    workers of this host that were lost while they had it.
     """
 
     __slots__ = (
@@ -47,6 +48,7 @@ class Work:
         "key",
         "kind",
         "lender",
+        "losses",
         "newcomer",
         "request",
         "shown",
@@ -69,6 +71,7 @@ class Work:
         self.holder: WorkerStream | str | None = None
         self.is_stalled = not isinstance(request, WorkItem) and request.stalled
         self.newcomer = ""
+        self.losses = 0
         self.shown: TurnToken | None = None
 
     @property

@@ -21,6 +21,7 @@ from actorflow.actors.errors import (
 from actorflow.workflow.answers import Answers
 from actorflow.workflow.apps import Apps
 from actorflow.workflow.lending import Lending
+from actorflow.workflow.lost_workers import give_again
 from actorflow.workflow.remote import PAYLOAD_SIZE_EXCEEDED
 from actorflow.workflow.requests import (
     TURN,
@@ -307,7 +308,7 @@ class WorkerPool:
     def _give_back(self, stream: WorkerStream) -> None:
         held = [work for work in stream.given.values() if work.holder is stream]
         stream.given.clear()
-        self.take_back(held)
+        give_again(held, self.take_back, self._works.get)
 
     def refuse(self, stream: WorkerStream, item: Item, reason: str) -> None:
         """See `streams.StreamHost`."""
