@@ -197,7 +197,10 @@ class Child:
             self._echo(rest, is_error)
 
     def _echo(self, line: bytes, is_error: bool) -> None:
-        click.echo(self._prefix + line.decode(errors="replace"), err=is_error)
+        with contextlib.suppress(
+            OSError
+        ):  # nobody reads any more, and the processes must not block
+            click.echo(self._prefix + line.decode(errors="replace"), err=is_error)
 
 
 class Together:
@@ -213,10 +216,13 @@ class Together:
         self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
 
     def listen(self) -> None:
-        """Take SIGINT and SIGTERM of this process."""
+        """Take SIGINT, SIGTERM and the end of the terminal, which the processes cannot hear: they
+        have sessions of their own. Under `nohup` they are to stay."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._signals.put_nowait, number)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            loop.add_signal_handler(signal.SIGHUP, self._signals.put_nowait, signal.SIGTERM)
 
     async def start_server(self, words: Sequence[str]) -> None:
         """Start the server; `wait_for` tells when it listens."""
