@@ -34,22 +34,24 @@ class Code:
     def __init__(self, size: int, at_once: int) -> None:
         self._size = size
         self._at_once = at_once
-        self._done: Counter[str] = Counter()
+        self._past: dict[str, list[bool]] = {}  # of each event, whether it is a result
 
     def turn(self, item: Any) -> Any:
         """Return the answer to a turn."""
         asked = item.workflowRequest
         key = asked.instanceId
-        events = (*asked.pastEvents, *asked.newEvents)
-        self._done[key] += sum(event.HasField("taskCompleted") for event in asked.newEvents)
+        past = self._past.get(key, [])[: asked.cachedHistory.eventCount]
+        past += [event.HasField("taskCompleted") for event in asked.pastEvents]
+        self._past[key] = past
+        done = sum(past) + sum(event.HasField("taskCompleted") for event in asked.newEvents)
+        is_first = any(event.HasField("executionStarted") for event in asked.newEvents)
         answer = pb.WorkflowResponse(instanceId=key, completionToken=item.completionToken)
-        done = self._done[key]
         if done == self._size:
-            del self._done[key]
+            del self._past[key]
             end = answer.actions.add(id=self._size + 1)
             end.completeWorkflow.workflowStatus = COMPLETED
             end.completeWorkflow.result.value = '"Hello chain"'
-        elif self._at_once == 1 or any(event.HasField("executionStarted") for event in events):
+        elif self._at_once == 1 or is_first:
             for n in range(self._at_once):
                 task = answer.actions.add(id=done + n + 1).scheduleTask
                 task.name = "say"
