@@ -120,6 +120,28 @@ async def test_version_tags_and_trace_of_a_start_are_in_its_history(site: OrderS
     assert began.workflowInstance.instanceId == "i-1"
 
 
+@pytest.mark.parametrize(
+    ("said", "metadata"),
+    [
+        ({"traceParent": "0af7651916cd43dd8448eb211c80319c", "spanID": "b7ad6b7169203331"}, ""),
+        (None, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+    ],
+    ids=["ids apart, as Go says them", "metadata, as instrumented channels do"],
+)
+async def test_a_trace_is_taken_however_an_sdk_says_it(
+    site: OrderSite, said: dict[str, str] | None, metadata: str
+) -> None:
+    headers = (("traceparent", metadata),) if metadata else ()
+    create_request = pb.CreateInstanceRequest(
+        instanceId="i-1", name="order", parentTraceContext=said
+    )
+    await site.call("StartInstance", create_request, metadata=headers)
+    request = pb.GetInstanceHistoryRequest(instanceId="i-1")
+    began = (await site.call("GetInstanceHistory", request)).events[0].executionStarted
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    assert began.parentTraceContext.traceParent == trace
+
+
 @pytest.mark.parametrize("name", ["", "dapr.internal.x", "a\nb"])
 async def test_a_name_that_cannot_be_is_refused(site: OrderSite, name: str) -> None:
     assert (await site.refusal("StartInstance", create(name=name)))[0] == "INVALID_ARGUMENT"

@@ -115,7 +115,7 @@ class TaskHubService:
             unique=request.enforceUniqueInstanceId,
             version=unwrapped(request, "version") or None,
             tags=dict(request.tags),
-            trace_parent=checked_trace_parent(values.trace_parent(request)),
+            trace_parent=_trace_parent(request, call),
             trace_state=values.trace_state(request),
             app_id=app_id,
         )
@@ -284,6 +284,12 @@ class TaskHubService:
             return self._pages.decode(token)
         except BadPageTokenError:
             raise invalid("the continuationToken is not one that this server gave out") from None
+
+
+def _trace_parent(request: Any, call: RpcCall) -> str | None:
+    """Return the W3C trace parent of a start: some SDKs say it, some instrument their channel."""
+    said = checked_trace_parent(values.trace_parent(request))
+    return said or checked_trace_parent(call.first("traceparent"))
 
 
 def _plain(_: Any, err: ActorflowError) -> RpcError:

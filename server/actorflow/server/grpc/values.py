@@ -129,8 +129,14 @@ def trace_context(trace_parent: str | None, trace_state: str | None = None) -> A
 
 
 def trace_parent(holder: Any) -> str | None:
-    """Return the W3C trace parent in `parentTraceContext`, None when it is not set."""
-    return holder.parentTraceContext.traceParent or None
+    """Return the W3C trace parent in `parentTraceContext`, None when it is not set.
+
+    Go's client says the two ids apart; what it sends, it samples.
+    """
+    said = holder.parentTraceContext
+    if said.spanID and "-" not in said.traceParent:
+        return f"00-{said.traceParent}-{said.spanID}-01"
+    return said.traceParent or None
 
 
 def trace_state(holder: Any) -> str | None:
