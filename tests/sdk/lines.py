@@ -226,6 +226,8 @@ LINES = (
             "retry_exhausted": "no retry policies",
             "retry_child": "no retry policies",
             "task_execution_id": "no task execution ids",
+            "trace_by_http": "no trace contexts",
+            "trace_by_client": "no trace contexts",
         },
     ),
     Line(
@@ -254,6 +256,7 @@ LINES = (
         | _LOSES_RESULTS
         | {
             "custom_status": "its client does not show the custom status",
+            "trace_by_client": "its client sends no trace context",
             "event_case": "it takes the case of event names as it is",
         },
     ),

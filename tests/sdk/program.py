@@ -101,6 +101,11 @@ class Program:
         with self._changed:
             return [one for one in self.events if wanted.items() <= one.items()]
 
+    def told_in_order(self, *events: str) -> list[dict[str, Any]]:
+        """Return what its activities have told so far: events of these kinds, oldest first."""
+        with self._changed:
+            return [one for one in self.events if one["event"] in events]
+
     def wait_told(self, event: str, **fields: Any) -> None:
         """Wait until an activity has told this."""
         self._wait(lambda: bool(self.told(event, **fields)), CALL_S, f"no {event} {fields}")

@@ -4,7 +4,11 @@ A scenario plays against a program by way of `Site` and returns what it saw; `ex
 must have seen.
 """
 
-from tests.sdk import scenarios_code, scenarios_life
+from tests.sdk import scenarios_code, scenarios_life, scenarios_server
 from tests.sdk.scenario import Scenario
 
-SCENARIOS: tuple[Scenario, ...] = (*scenarios_code.scenario.found, *scenarios_life.scenario.found)
+SCENARIOS: tuple[Scenario, ...] = (
+    *scenarios_code.scenario.found,
+    *scenarios_life.scenario.found,
+    *scenarios_server.scenario.found,
+)

@@ -100,9 +100,9 @@ class Server:
         with urllib.request.urlopen(f"{self.url}{path}", timeout=REACH_S) as answer:
             return json.loads(answer.read())
 
-    def post(self, path: str, body: str) -> Any:
+    def post(self, path: str, body: str, **headers: str) -> Any:
         """POST to its HTTP API."""
-        request = urllib.request.Request(f"{self.url}{path}", body.encode(), method="POST")
+        request = urllib.request.Request(f"{self.url}{path}", body.encode(), headers, method="POST")
         with urllib.request.urlopen(request, timeout=REACH_S) as answer:
             return json.loads(answer.read())
 
@@ -187,6 +187,19 @@ class Site:
                 programs.append(program)
             yield programs[0], programs[1]
 
+    @contextlib.contextmanager
+    def with_options(self, *options: str) -> Iterator["Site"]:
+        """Have a site beside this one, whose server is started with these options."""
+        folder, name = self.server.folder, self.name()
+        store = ("--store", f"sqlite:///{folder}/{name}.db")
+        server = Server(folder, name, *store, *options)
+        with contextlib.ExitStack() as stack:
+            stack.callback(server.kill)
+            site = Site(self.line, server.start())
+            stack.callback(site.close)
+            site.begin(self._scenario)
+            yield site
+
     def name(self) -> str:
         """Return an id that no instance has."""
         return f"{self._scenario}-{next(self._numbers)}"
@@ -246,9 +259,10 @@ class Site:
         """Return why an instance waits, by the server's own API."""
         return self.server.get(f"/actorflow/v1/instances/{name}/waiting")["waiting"]
 
-    def http_start(self, workflow: str, name: str, given: str) -> None:
+    def http_start(self, workflow: str, name: str, given: str, **headers: str) -> None:
         """Start an instance by HTTP."""
-        self.server.post(f"/v1.0/workflows/dapr/{workflow}/start?instanceID={name}", given)
+        path = f"/v1.0/workflows/dapr/{workflow}/start?instanceID={name}"
+        self.server.post(path, given, **headers)
 
     def metadata(self) -> Any:
         """Return the server's metadata."""

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/dapr/durabletask-go/api"
+	"github.com/dapr/durabletask-go/api/helpers"
 	"github.com/dapr/durabletask-go/api/protos"
 	"github.com/dapr/durabletask-go/workflow"
 	dapr "github.com/dapr/go-sdk/client"
@@ -39,6 +40,7 @@ type request struct {
 	NewID     string          `json:"new_id"`
 	App       string          `json:"app"`
 	Unique    bool            `json:"unique"`
+	Trace     string          `json:"trace"`
 }
 
 var (
@@ -122,6 +124,13 @@ func start(ctx context.Context, r request) (any, error) {
 	}
 	if r.Unique {
 		options = append(options, workflow.NewWorkflowOptions(api.WithEnforceUniqueInstanceID()))
+	}
+	if r.Trace != "" {
+		var err error
+		parent := &protos.TraceContext{TraceParent: r.Trace}
+		if ctx, err = helpers.ContextFromTraceContext(ctx, parent); err != nil {
+			return nil, err
+		}
 	}
 	return client.ScheduleWorkflow(ctx, r.Workflow, options...)
 }

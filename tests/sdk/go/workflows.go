@@ -104,6 +104,7 @@ var activities = map[string]workflow.Activity{
 			return nil, err
 		}
 		told := map[string]any{"id": given.ID, "number": given.Number}
+		told["trace"] = ctx.GetTraceContext().GetTraceParent()
 		report("begin", told)
 		time.Sleep(seconds(given.Seconds))
 		report("end", told)

@@ -66,6 +66,7 @@ final class Flows {
       ObjectNode told = NODES.objectNode();
       told.set("id", given.get("id"));
       told.set("number", given.get("number"));
+      told.put("trace", ctx.getTraceParent());
       App.report("begin", told);
       try {
         Thread.sleep((long) (given.get("seconds").asDouble() * 1000));

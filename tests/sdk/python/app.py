@@ -77,7 +77,10 @@ class Calls:
         input: Any = None,
         delay_s: float | None = None,
         app: str | None = None,
+        trace: str | None = None,
     ) -> Any:
+        if trace is not None:
+            workflows.begin_trace(trace)
         more: dict[str, Any] = {} if app is None else {"app_id": app}
         if delay_s is not None:
             more["start_at"] = datetime.now(UTC) + timedelta(seconds=delay_s)

@@ -17,6 +17,9 @@ sdk: Any = importlib.import_module(
     "dapr.ext.workflow"
 )  # one name in every line; they have no types
 
+telemetry: Any = importlib.import_module("opentelemetry.context")
+tracing: Any = importlib.import_module("opentelemetry.trace.propagation.tracecontext")
+
 Steps = Generator[Any, Any, Any]
 
 RETRY = sdk.RetryPolicy(first_retry_interval=timedelta(milliseconds=50), max_number_of_attempts=3)
@@ -61,7 +64,7 @@ def big(_ctx: Any, size_bytes: int) -> str:
 
 def slow(ctx: Any, given: dict[str, Any]) -> int:
     number: int = given["number"]
-    report("begin", id=ctx.workflow_id, number=number)
+    report("begin", id=ctx.workflow_id, number=number, trace=trace_parent())
     time.sleep(given["seconds"])
     report("end", id=ctx.workflow_id, number=number)
     return os.getpid()
@@ -246,6 +249,19 @@ def other_app(ctx: Any, given: dict[str, Any]) -> Steps:
     if given["kind"] == "activity":
         return (yield ctx.call_activity("add_one", input=given["input"], app_id=given["app"]))
     return (yield ctx.call_child_workflow("chain", input=given["input"], app_id=given["app"]))
+
+
+def begin_trace(parent: str) -> None:
+    """Let this thread go on with a trace, for its SDK to hand on."""
+    carrier = {"traceparent": parent}
+    telemetry.attach(tracing.TraceContextTextMapPropagator().extract(carrier))
+
+
+def trace_parent() -> str | None:
+    """Return the trace that this thread goes on with."""
+    carrier: dict[str, str] = {}
+    tracing.TraceContextTextMapPropagator().inject(carrier)
+    return carrier.get("traceparent")
 
 
 def _names(ctx: Any) -> list[str]:
