@@ -39,5 +39,5 @@ def test_worker_and_client_in_one_file(line: Any, environ: dict[str, str], tmp_p
         'COMPLETED {"processed": true, "because": ""}',
         'COMPLETED {"processed": false, "because": "not enough of car"}',
     ]
-    assert "charged $90,000" in said
+    assert any("charged $90,000" in one for one in said)  # threads may share a line
     assert done.stderr.splitlines()[-1] == "== ACTORFLOW == Stopped."
