@@ -14,7 +14,11 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 
 def test_a_hang_up_ends_the_app_and_then_the_server(start: Start) -> None:
-    run = start(*FREE, "--", sys.executable, "app.py", "wait")
+    kept = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup
+    try:
+        run = start(*FREE, "--", sys.executable, "app.py", "wait")
+    finally:
+        signal.signal(signal.SIGHUP, kept)
     url = run.variables()["DAPR_HTTP_ENDPOINT"]
     run.out.wait_for("waiting")
     run.process.send_signal(signal.SIGHUP)
