@@ -12,7 +12,6 @@ from aiohttp import http_parser
 
 from actorflow.actors.errors import OverloadedError, StoreUnavailableError
 from actorflow.server.http import call as call_module
-from actorflow.server.http import waits as waits_module
 from actorflow.server.http.listener import EdgeLimits
 from actorflow.workflow.events import Status
 from tests.fakes.http_site import Site, Sites
@@ -362,8 +361,8 @@ async def test_headers_say_little(site: Site) -> None:
 # F11, F23: limits
 
 
-async def test_held_back_answers_are_limited(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waits_module, "WAITS_MAX", 3)
+async def test_held_back_answers_are_limited(site: Site) -> None:
+    site.server.edge.waits._most = 3
     held = [await _hold(site, "i-1") for _ in range(3)]
     reply = await site.send("GET", "/actorflow/v1/instances/i-1/wait?timeout=9s")
     assert (reply.status, reply.json["errorCode"]) == (429, "ERR_OVERLOADED")
