@@ -95,19 +95,24 @@ async def test_only_starts_from_outside_are_refused_and_only_until_it_is_done() 
         assert engine.stats().gauges["pending_bytes"] == 0
 
 
+def _overloads() -> int:
+    """Other tests keep some, as parameters."""
+    return sum(isinstance(found, OverloadedError) for found in gc.get_objects())
+
+
 @pytest.mark.asyncio
 async def test_refused_payloads_are_freed_without_the_collector() -> None:
     shop = Shop()
     async with shop.engine as engine:
         await shop.start_until_refused()
         gc.collect()
+        before = _overloads()
         gc.disable()
         try:
             for _ in range(20):
                 with pytest.raises(OverloadedError):
                     await engine.start("child", input='"y"')
-            kept = [o for o in gc.get_objects() if isinstance(o, OverloadedError)]
-            assert len(kept) <= 1, "of the last one pytest knows"
+            assert _overloads() <= before + 1, "of the last one pytest knows"
         finally:
             gc.enable()
         shop.gate.set()

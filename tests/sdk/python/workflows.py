@@ -17,8 +17,11 @@ sdk: Any = importlib.import_module(
     "dapr.ext.workflow"
 )  # one name in every line; they have no types
 
-telemetry: Any = importlib.import_module("opentelemetry.context")
-tracing: Any = importlib.import_module("opentelemetry.trace.propagation.tracecontext")
+try:  # only the environments of the scenarios have it
+    telemetry: Any = importlib.import_module("opentelemetry.context")
+    tracing: Any = importlib.import_module("opentelemetry.trace.propagation.tracecontext")
+except ModuleNotFoundError:
+    telemetry = tracing = None
 
 Steps = Generator[Any, Any, Any]
 
