@@ -83,7 +83,8 @@ def test_an_id_is_free_again_when_the_old_child_has_ended() -> None:
         assert json.loads((await stand.end_of("p")).output or "") == "left"
         await asyncio.sleep(200)  # until its second child has ended too
         await stand.close()
-        check_quiet(stand.memory)
+        ended = [stored.state.status for stored in stored_instances(stand.memory)]
+        assert ended == [Status.COMPLETED, Status.COMPLETED]
 
     simulate(1, main)
 
