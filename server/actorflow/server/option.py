@@ -1,5 +1,6 @@
 """The form of one setting as people write it."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,3 +29,14 @@ class Option:
     def env_names(self) -> tuple[str, ...]:
         """Variables that set it; the first one that is not empty wins."""
         return (ENV_PREFIX + self.name.upper().replace("-", "_"), *self.env_aliases)
+
+
+def parse_count(most: int) -> Callable[[str], int]:
+    """Return the parser of a number from 1 to `most`, at most 999,999,999."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= most:
+            raise ValueError(f"a number from 1 to {most:,}")
+        return int(text)
+
+    return parse

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from actorflow.server.option import ENV_PREFIX as ENV_PREFIX
 from actorflow.server.option import Option as Option
+from actorflow.server.option import parse_count
 from actorflow.server.workflow_options import WORKFLOW_OPTIONS
 
 KI = 1_024
@@ -94,15 +95,6 @@ def _redis_url(scheme: str, text: str) -> StoreUrl:
     except UsageError as error:
         raise ValueError(str(error)) from None
     return StoreUrl(scheme, url=text)
-
-
-def _parse_count(most: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= most:
-            raise ValueError(f"a number from 1 to {most:,}")
-        return int(text)
-
-    return parse
 
 
 def _parse_port(text: str) -> int:
@@ -273,7 +265,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="partitions",
         field="partitions",
-        parse=_parse_count(PARTITIONS_MAX),
+        parse=parse_count(PARTITIONS_MAX),
         metavar="COUNT",
         help="Redis: into how many parts the store is cut when it is founded, 64 unless told "
         "otherwise. It never changes; a host that asks for another number refuses to start.",
@@ -281,7 +273,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="processes",
         field="processes",
-        parse=_parse_count(PROCESSES_MAX),
+        parse=parse_count(PROCESSES_MAX),
         metavar="COUNT",
         help="Worker processes behind the one port; more than one needs a Redis store.",
     ),

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from actorflow.server.option import Option
+from actorflow.server.option import Option, parse_count
 
 COUNT_MAX = 1_000_000
 DAY_S = 24 * 3_600
@@ -61,10 +61,7 @@ def _parse_retention(text: str) -> Retention:
     return Retention(tuple((status, parse_duration(value)) for status, value in pairs))
 
 
-def _parse_count(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,7}", text) or not 1 <= int(text) <= COUNT_MAX:
-        raise ValueError(f"a number from 1 to {COUNT_MAX:,}")
-    return int(text)
+_parse_count = parse_count(COUNT_MAX)
 
 
 def _parse_name_limits(text: str) -> NameLimits:

@@ -114,11 +114,6 @@ class WorkerPool:
         """Answers that were not the first, or whose run was over."""
         return self._answers.late_count
 
-    @property
-    def given_count(self) -> int:
-        """Pieces of work that a worker has, here or through another host."""
-        return len(self._works) - self.waiting_count
-
     def stream_count(self, app_id: str) -> int:
         """Workers of an app that are connected here."""
         app = self._apps.get(app_id)

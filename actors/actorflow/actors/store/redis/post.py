@@ -52,9 +52,6 @@ INBOXES_REMEMBERED = 4_096
 FORGET_MS = 60_000
 """A host that was silent for this long is no longer listed."""
 
-NUDGE = b""
-"""A letter that only makes a waiting read begin again."""
-
 
 class _Inbox(NamedTuple):
     key: bytes
