@@ -48,7 +48,7 @@ class Later:
 def test_decorators_leave_the_function_as_it_is() -> None:
     app = Registry()
     assert app.workflow(flow) is flow
-    assert app.workflow(name="other", version="2")(flow) is flow
+    assert app.workflow(name="other")(flow) is flow
     assert app.activity(quick) is quick
     assert app.activity(name="fast")(quick) is quick
     assert app.workflow_names() == ["flow", "other"]
@@ -57,12 +57,12 @@ def test_decorators_leave_the_function_as_it_is() -> None:
 
 def test_a_definition_tells_what_the_signature_says() -> None:
     app = Registry()
-    app.workflow(version="2")(flow)
+    app.workflow(flow)
     app.activity(quick)
     found, activity = app.workflow_named("flow"), app.activity_named("quick")
     assert found is not None
     assert activity is not None
-    assert (found.name, found.function, found.version) == ("flow", flow, "2")
+    assert (found.name, found.function) == ("flow", flow)
     assert (found.takes_input, found.is_async) == (True, True)
     assert (found.input_type, found.output_type) == (Order, list[Order])
     assert (activity.takes_input, activity.is_async) == (False, False)

@@ -4,8 +4,6 @@ Nothing of the extra is imported before it is known to be wanted and there.
 """
 
 import contextlib
-import errno
-import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import NamedTuple
@@ -13,6 +11,7 @@ from typing import NamedTuple
 from actorflow.server.app import HttpServer
 from actorflow.server.config import Settings
 from actorflow.server.grpc.stubs import GrpcMissingError, check
+from actorflow.server.listening import grpc_port_error
 from actorflow.server.stores import StartUpError
 from actorflow.workflow.engine import WorkflowEngine
 
@@ -73,24 +72,8 @@ async def open_door(
     try:
         await server.start_up()
     except OSError as err:
-        raise port_error(err, settings) from err
+        raise grpc_port_error(err, settings) from err
     try:
         yield server.addresses
     finally:
         await server.shut_down(drain_s=left_s())
-
-
-def port_error(err: OSError, settings: Settings) -> StartUpError:
-    """Return why the gRPC port cannot be had, and what to do."""
-    place = f"{','.join(settings.grpc_hosts)} port {settings.grpc_port}"
-    mends = {
-        errno.EADDRINUSE: "another program listens there: stop it, take another --grpc-port (0 "
-        "means any free one), or say --no-grpc",
-        errno.EACCES: "ports below 1024 need privileges: take another --grpc-port",
-        errno.EADDRNOTAVAIL: "that is no address of this machine: check --grpc-address",
-    }
-    number = err.errno or 0
-    reason = os.strerror(number) if number > 0 else err.strerror or str(err)
-    return StartUpError(
-        f"cannot listen for gRPC on {place}: {reason}", mends.get(number, "check --grpc-address")
-    )

@@ -6,7 +6,6 @@ Order of start: application, store and engine, ports, signs of readiness. Order 
 
 import asyncio
 import contextlib
-import errno
 import json
 import os
 import signal
@@ -27,8 +26,8 @@ from actorflow.server.app import HttpServer, urls_of
 from actorflow.server.config import Settings
 from actorflow.server.grpc_address import addresses_of
 from actorflow.server.grpc_door import Door, open_door, settle
-from actorflow.server.grpc_door import port_error as grpc_port_error
 from actorflow.server.host_info import own_info
+from actorflow.server.listening import grpc_port_error, http_port_error
 from actorflow.server.loader import AppLoadError, load_app
 from actorflow.server.logs import configure_logs
 from actorflow.server.options import SURVIVES
@@ -106,7 +105,7 @@ def _run_processes(door: Door) -> int:
         try:
             code = asyncio.run(supervisor.run())
         except OSError as err:
-            raise _port_error(err, settings) from err
+            raise http_port_error(err, settings) from err
     if supervisor.failure is not None:
         raise StartUpError(supervisor.failure.cause, supervisor.failure.mend)
     if supervisor.left_at_once:
@@ -139,7 +138,7 @@ async def _serve(door: Door, registry: Registry | None, order: Order | None = No
         try:
             await server.start_up()
         except OSError as err:
-            raise _port_error(err, settings) from err
+            raise http_port_error(err, settings) from err
         calm_collector()
         try:
             async with open_door(
@@ -308,22 +307,6 @@ def _limits(settings: Settings) -> Limits:
     """A body that the edge lets in is taken, whatever its limit."""
     bytes_max = max(DEFAULT_LIMITS.payload_bytes_max, settings.max_body_bytes)
     return replace(DEFAULT_LIMITS, payload_bytes_max=bytes_max)
-
-
-def _port_error(err: OSError, settings: Settings) -> StartUpError:
-    place = f"{','.join(settings.listen_addresses)} port {settings.http_port}"
-    mends = {
-        errno.EADDRINUSE: "another program listens there: stop it, or take another --http-port "
-        "(0 means any free one)",
-        errno.EACCES: "ports below 1024 need privileges: take another --http-port",
-        errno.EADDRNOTAVAIL: "that is no address of this machine: check --listen-addresses",
-    }
-    # Of several texts for one cause the system's own is the shortest; resolvers use negatives.
-    number = err.errno or 0
-    reason = os.strerror(number) if number > 0 else err.strerror or str(err)
-    return StartUpError(
-        f"cannot listen on {place}: {reason}", mends.get(number, "check --listen-addresses")
-    )
 
 
 class Places(NamedTuple):

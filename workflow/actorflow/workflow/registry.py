@@ -100,20 +100,13 @@ class Definition:
 class WorkflowDefinition(Definition):
     """A registered workflow: an `async def`, or a generator function in Dapr's style."""
 
-    __slots__ = ("version",)
+    __slots__ = ()
 
     kind = "workflow"
 
-    def __init__(
-        self,
-        name: str,
-        function: Callable[..., Any],
-        registry: "Registry",
-        version: str | None = None,
-    ) -> None:
+    def __init__(self, name: str, function: Callable[..., Any], registry: "Registry") -> None:
         _check_workflow_shape(name, function)
         super().__init__(name, function, registry)
-        self.version = version
 
 
 class ActivityDefinition(Definition):
@@ -152,22 +145,12 @@ class Registry:
     def workflow(self, function: F, /) -> F: ...
 
     @overload
-    def workflow(
-        self, /, *, name: str | None = None, version: str | None = None
-    ) -> Callable[[F], F]: ...
+    def workflow(self, /, *, name: str | None = None) -> Callable[[F], F]: ...
 
     def workflow(
-        self,
-        function: F | None = None,
-        /,
-        *,
-        name: str | None = None,
-        version: str | None = None,
+        self, function: F | None = None, /, *, name: str | None = None
     ) -> F | Callable[[F], F]:
         """Register a workflow under `name`, the function's own name when none is given.
-
-        Args:
-            version: kept in the definition; the engine makes no use of it yet.
 
         Raises:
             RegistrationError: not an `async def` or generator function with the parameters (ctx)
@@ -175,7 +158,7 @@ class Registry:
         """
 
         def register(function: F) -> F:
-            definition = WorkflowDefinition(_name_of(function, name), function, self, version)
+            definition = WorkflowDefinition(_name_of(function, name), function, self)
             _add(self._workflows, self._workflows_by_function, definition)
             return function
 
