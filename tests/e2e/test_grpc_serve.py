@@ -97,6 +97,29 @@ def test_an_order_is_started_by_grpc_and_seen_by_http(serve: Serve, connect: Any
     assert "Paperclips" not in "".join(server.err.all)
 
 
+def test_a_name_that_the_code_of_the_server_lacks_waits_for_a_worker(
+    serve: Serve, connect: Any
+) -> None:
+    server = serve("--app", str(EXAMPLE), "--start-wait-seconds", "0")
+    client = connect()
+    start(client, "b-1", "Billing")
+    assert server.json("get", "b-1")["status"] == "PENDING"
+    (reason,) = server.json("why", "b-1")["waiting"]
+    assert "a worker for workflow 'Billing': no worker of app 'default' is" in reason["detail"]
+    assert "no workflow 'Billing', only 'OrderProcessingWorkflow'" in reason["detail"]
+    assert "name_wanted=Billing" in server.err.wait_for("nobody has this workflow")
+    turn = next(client.stream("GetWorkItems"))
+    complete = {"id": 1, "completeWorkflow": {"workflowStatus": 1, "result": {"value": "8"}}}
+    client.call(
+        "CompleteOrchestratorTask",
+        pb.WorkflowResponse(
+            instanceId="b-1", completionToken=turn.completionToken, actions=[complete]
+        ),
+    )
+    assert wait(client, "b-1").output.value == "8"
+    client.channel.close()
+
+
 def test_work_outlives_a_kill_and_an_answer_to_the_old_server_counts_at_the_new_one(
     serve: Serve, connect: Any, tmp_path: Path
 ) -> None:

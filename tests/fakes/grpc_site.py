@@ -120,7 +120,9 @@ class GrpcSite(Client):
     ) -> Self:
         """Start everything."""
         made = Settings(grpc_port=0, **{"start_wait_s": 0.2, **settings})
-        engine = WorkflowEngine(store or MemoryStore(), registry, app_id=made.app_id)
+        engine = WorkflowEngine(
+            store or MemoryStore(), registry, app_id=made.app_id, remote_workers=True
+        )
         await engine.start_up()
         edge = Edge(engine, made, lambda force: None)
         shutdowns: list[bool] = []

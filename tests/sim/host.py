@@ -58,6 +58,7 @@ class Host:
             ids=world.ids,
             limits=world.limits,
             actor_limits=world.actor_limits,
+            remote_workers=world.remote_workers,
         )
 
     async def start(self) -> None:
@@ -117,9 +118,11 @@ class World:
         seed: int,
         limits: Limits = CONVICTING_NOBODY,
         actor_limits: ActorLimits | None = None,
+        remote_workers: bool = False,
     ) -> None:
         self.loop = loop
         self.store = store
+        self.remote_workers = remote_workers
         self.registry = registry
         self.limits = limits
         self.actor_limits = actor_limits

@@ -131,7 +131,7 @@ class RemoteStand:
                 post=post,
             )
         else:
-            self.world = World(loop, self.store, Registry(), seed=seed)
+            self.world = World(loop, self.store, Registry(), seed=seed, remote_workers=True)
         self.random = random.Random(f"remote {seed}")
         self.log = WorkLog()
         self.failures: dict[int, int] = {}

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from actorflow.workflow import ActivityContext, Registry, WorkflowContext
 from actorflow.workflow.events import Status
@@ -56,8 +59,12 @@ def local_app() -> Registry:
         return int(await ctx.call_activity(triple, input=value))
 
     @app.workflow
-    async def asks_for_nothing_known(ctx: WorkflowContext) -> None:
-        await ctx.call_activity("unheard-of")
+    async def doubles(ctx: WorkflowContext, value: int) -> int:
+        return int(await ctx.call_activity("double", input=value))
+
+    @app.workflow
+    async def has_child(ctx: WorkflowContext, value: int) -> int:
+        return int(await ctx.call_child_workflow("chain", input=value))
 
     return app
 
@@ -106,17 +113,46 @@ def test_what_was_left_to_a_worker_does_not_fail_while_it_is_away() -> None:
     on_stand(main, app=local_app())
 
 
-def test_names_that_nobody_has_fail_where_there_is_code_and_no_worker() -> None:
-    async def main(stand: RemoteStand) -> None:
-        await stand.start("unheard-of", 1, "u")
-        await stand.start("asks_for_nothing_known", None, "n")
-        for instance_id in ("u", "n"):
-            instance = await stand.end_of(instance_id)
-            assert instance.status is Status.FAILED
-            assert instance.failure is not None
-            assert "not registered" in instance.failure.message
+NOBODY = "no worker of app 'default' is connected to any host, and the code of this host has no"
+HERE = "'doubles', 'has_child', 'local'"
+NO_CHAIN = f"a worker for workflow 'chain': {NOBODY} workflow 'chain', only {HERE}"
 
-    on_stand(main, app=local_app())
+
+@pytest.mark.parametrize("partitions", [0, 8], ids=["one", "clustered"])
+@pytest.mark.parametrize("is_restarted", [False, True], ids=["steady", "restarted"])
+def test_names_that_nobody_has_wait_for_a_worker_that_has(
+    partitions: int, is_restarted: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def reasons(stand: RemoteStand, instance_id: str) -> list[str]:
+        return [reason.detail for reason in await stand.world.engine.why(instance_id)]
+
+    async def main(stand: RemoteStand) -> None:
+        for instance_id in ("c", "c-2"):
+            await stand.start("chain", 1, instance_id)
+        await stand.start("doubles", 4, "d")
+        await stand.start("has_child", 2, "h")
+        await asyncio.sleep(1)
+        said = [(one.msg % one.args, one.__dict__["name_wanted"]) for one in caplog.records]
+        assert sorted(said) == [
+            ("nobody has this activity; it waits for a worker that has", "double"),
+            ("nobody has this workflow; it waits for a worker that has", "chain"),
+        ]
+        if is_restarted:
+            await stand.world.kill_host()
+            await stand.world.start_host()
+        await asyncio.sleep(60)
+        found = await stand.world.engine.get("c")
+        assert found is not None
+        assert found.status is Status.PENDING
+        assert await reasons(stand, "c") == [NO_CHAIN]
+        assert await reasons(stand, "d") == [f"double: {NOBODY} activity 'double', only 'triple'"]
+        assert await reasons(stand, "h:0001") == [NO_CHAIN]
+        stand.worker()
+        for instance_id, output in (("c", "8"), ("c-2", "8"), ("d", "8"), ("h", "16")):
+            assert (await stand.end_of(instance_id)).output == output
+
+    with caplog.at_level(logging.WARNING, "actorflow.workflow.dispatch"):
+        on_stand(main, app=local_app(), partitions=partitions)
 
 
 # ---- several apps --------------------------------------------------------------------------------

@@ -292,6 +292,7 @@ async def _engine(
         lease_ttl_ms=round(settings.lease_s * 1_000),
         retention=_retention(settings),
         concurrency=_concurrency(settings),
+        remote_workers=settings.grpc == "on",
     )
     try:
         await engine.start_up()

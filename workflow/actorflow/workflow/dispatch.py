@@ -29,17 +29,26 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+MENTIONS_MAX = 100
+"""Names that nobody has of which the log speaks: anybody may invent more."""
+
+_NAMES_SHOWN = 10
+_WORKFLOW = "workflow"
+_ACTIVITY = "activity"
+
 
 class Dispatcher:
     """Implements the worker types `requests.ACTIVITY` and `requests.WORKER`.
 
-    Code that is registered here goes before remote workers. A name that nobody has registered fails
-    when it is asked for while this process has code and no remote worker of the app is connected,
-    as it would with a worker of any SDK. What was left to remote workers waits for one, however
-    many of them come and go.
+    Code that is registered here goes before remote workers. A name that it does not have is left to
+    them, and waits for one, however many of them come and go. Only where none can ever come does it
+    fail when it is asked for: there is nobody to wait for.
+
+    Args:
+        is_open: whether remote workers can connect, to this host or to another.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what it ties together
         self,
         host_id: str,
         app_id: str,
@@ -47,6 +56,8 @@ class Dispatcher:
         runner: ActivityRunner,
         pool: WorkerPool,
         permits: Permits,
+        *,
+        is_open: bool,
     ) -> None:
         self._host_id = host_id
         self._app_id = app_id
@@ -54,6 +65,8 @@ class Dispatcher:
         self._runner = runner
         self._pool = pool
         self._permits = permits
+        self._is_open = is_open
+        self._missed: set[tuple[str, str]] = set()
         self._held: dict[int, tuple[WorkerWanted, Delivery]] = {}
 
     @property
@@ -66,10 +79,11 @@ class Dispatcher:
         """Instances whose code was here once and is not, or does not fit."""
         return len(self._held)
 
-    def takes_workflow(self, app_id: str, name: str) -> bool:
+    def takes_workflow(self, app_id: str, name: str, *, has_begun: bool) -> bool:
         """See `host.ExecutionHost.takes`."""
         return app_id == self._app_id and (
-            self._registry.workflow_named(name) is not None or self._is_alone()
+            self._registry.workflow_named(name) is not None
+            or (self._is_alone() and (has_begun or not self._is_open))
         )
 
     def _takes_activity(self, item: WorkItem) -> bool:
@@ -79,19 +93,43 @@ class Dispatcher:
             return True
         is_ours = item.asker_type == instance_type(self._app_id)
         has_asked = is_ours and self._registry.workflow_named(item.workflow_name) is not None
-        return has_asked and self._is_alone()
+        return has_asked and self._is_alone() and not self._is_open
 
     def _is_alone(self) -> bool:
         return self.has_code and not self._pool.serves(self._app_id)
 
     def why_waiting(self, app_id: str, instance_id: str, task_id: int, name: str) -> str:
         """See `host.ExecutionHost`."""
-        if app_id == self._app_id:
-            registry = self._registry
-            code = registry.workflow_named if task_id < 0 else registry.activity_named
-            if code(name) is not None:
-                return ""
-        return self._pool.why_waiting(app_id, instance_id, task_id)
+        reason = self._pool.why_waiting(app_id, instance_id, task_id)
+        if app_id != self._app_id or not self.has_code:
+            return reason
+        kind = _WORKFLOW if task_id < 0 else _ACTIVITY
+        if self._has(kind, name):
+            return ""
+        names = _listed(self._names(kind))
+        return (
+            reason and f"{reason}, and the code of this host has no {kind} {name!r}, only {names}"
+        )
+
+    def _names(self, kind: str) -> list[str]:
+        registry = self._registry
+        return registry.workflow_names() if kind == _WORKFLOW else registry.activity_names()
+
+    def _has(self, kind: str, name: str) -> bool:
+        registry = self._registry
+        find = registry.workflow_named if kind == _WORKFLOW else registry.activity_named
+        return find(name) is not None
+
+    def _mention(self, kind: str, app_id: str, name: str) -> None:
+        """Log a name that nobody has, once: it may be misspelt."""
+        if app_id != self._app_id or not self.has_code or self._has(kind, name):
+            return
+        missed = (kind, name)
+        is_new = missed not in self._missed and len(self._missed) < MENTIONS_MAX
+        if is_new and not self._pool.serves(app_id):
+            self._missed.add(missed)
+            extra = {"name_wanted": name, "names_here": _listed(self._names(kind))}
+            _log.warning("nobody has this %s; it waits for a worker that has", kind, extra=extra)
 
     def deliver_activity(self, delivery: Delivery) -> None:
         """See `actors.WorkerType`."""
@@ -102,6 +140,7 @@ class Dispatcher:
         if self._takes_activity(item):
             self._permits.enter(work, lambda: self._runner.take(delivery, item))
         else:
+            self._mention(_ACTIVITY, item.app_id, item.name)
             self._pool.put(work)
 
     def deliver_wanted(self, delivery: Delivery) -> None:
@@ -119,9 +158,16 @@ class Dispatcher:
         elif wanted.who == HERE:
             self._held[delivery.message.id] = (wanted, delivery)
         else:
+            self._mention(_WORKFLOW, wanted.app_id, wanted.name)
             is_known = wanted.stalled and wanted.host == self._host_id
             work = Work(_key(delivery), wanted, delivery=delivery)
             self._pool.put(work, is_known_to_stall=is_known)
+
+
+def _listed(names: list[str]) -> str:
+    """Return names for a reader, not more than fit into a line."""
+    shown = ", ".join(repr(name) for name in names[:_NAMES_SHOWN]) or "none"
+    return shown if len(names) <= _NAMES_SHOWN else f"{shown} and {len(names) - _NAMES_SHOWN} more"
 
 
 def _key(delivery: Delivery) -> DeliveryKey:

@@ -93,6 +93,10 @@ def _limits_of_actors(store: PartitionStore, limits: Limits) -> ActorLimits:
 class WorkflowEngine(InstanceReader):
     """Durable workflows over one store: `async with WorkflowEngine(store, registry) as engine`.
 
+    Args:
+        remote_workers: whether some can connect to this host; to the others of a cluster they
+            always can. Then a name that `registry` lacks waits for one; else it fails.
+
     Errors of every operation, besides those it names: `UnavailableError` (retry; the text says
     whether anything was done), `OverloadedError` (retry later), `CorruptError` (this instance's
     data cannot be read). An operation that changes something returns after its commit.
@@ -118,6 +122,7 @@ class WorkflowEngine(InstanceReader):
         lease_ttl_ms: int = LEASE_TTL_MS,
         retention: RetentionPolicy = KEEP_FOREVER,
         concurrency: Concurrency = UNLIMITED,
+        remote_workers: bool = False,
     ) -> None:
         self.app_id = app_id
         self.retention = retention
@@ -154,7 +159,13 @@ class WorkflowEngine(InstanceReader):
             self.actors, self._permits, concurrency, app_id=app_id, now_ns=self.now_ns
         )
         self._dispatcher = Dispatcher(
-            self.host_id, app_id, self._registry, self._activities, self.workers, self._permits
+            self.host_id,
+            app_id,
+            self._registry,
+            self._activities,
+            self.workers,
+            self._permits,
+            is_open=remote_workers or cluster is not None,
         )
         self._backlog = Backlog(self.actors.gauges, self.now_ns, pending_bytes_max)
         self._is_clustered = cluster is not None
@@ -192,9 +203,9 @@ class WorkflowEngine(InstanceReader):
 
     # ---- ExecutionHost -------------------------------------------------------------------------
 
-    def takes(self, app_id: str, name: str) -> bool:
+    def takes(self, app_id: str, name: str, *, has_begun: bool = False) -> bool:
         """See `host.ExecutionHost`."""
-        return self._dispatcher.takes_workflow(app_id, name)
+        return self._dispatcher.takes_workflow(app_id, name, has_begun=has_begun)
 
     def definition(self, name: str) -> WorkflowDefinition | None:
         """See `host.ExecutionHost`."""

@@ -221,7 +221,7 @@ class Execution:
         if start is not None and start is self.pending_start and self._is_left_to_others(start):
             return False
         name = start.name if start is not None else state.name
-        if state.is_remote or not self._host.takes(self.app_id, name):
+        if state.is_remote or not self._host.takes(self.app_id, name, has_begun=start is None):
             return False
         if start is None and not self.problem:
             self.problem = (

@@ -22,9 +22,13 @@ class ExecutionHost(Protocol):
         """Unique to this run of the engine."""
         ...
 
-    def takes(self, app_id: str, name: str) -> bool:
+    def takes(self, app_id: str, name: str, *, has_begun: bool = False) -> bool:
         """Whether the code of this program decides what becomes of workflows of this name, if only
-        by not having it; else remote workers do."""
+        by not having it; else remote workers do.
+
+        Args:
+            has_begun: the execution began in such code.
+        """
         ...
 
     @property
