@@ -140,12 +140,7 @@ class WorkflowEngine(InstanceReader):
         )
         self.actors = ActorSystem(
             store,
-            [
-                ActorType(INSTANCE, self._activate, with_log=True, is_family=True),
-                APP_TYPE,
-                WorkerType(ACTIVITY, self._deliver_activity, self._completed),
-                WorkerType(WORKER, self._deliver_wanted, self._completed),
-            ],
+            self._actor_types(),
             clock=clock,
             ids=self._ids,
             limits=actor_limits or _limits_of_actors(store, limits),
@@ -169,6 +164,14 @@ class WorkflowEngine(InstanceReader):
         )
         self._backlog = Backlog(self.actors.gauges, self.now_ns, pending_bytes_max)
         self._is_clustered = cluster is not None
+
+    def _actor_types(self) -> list[ActorType | WorkerType]:
+        return [
+            ActorType(INSTANCE, self._activate, with_log=True, is_family=True),
+            APP_TYPE,
+            WorkerType(ACTIVITY, self._deliver_activity, self._completed),
+            WorkerType(WORKER, self._deliver_wanted, self._completed),
+        ]
 
     # ---- life ----------------------------------------------------------------------------------
 
