@@ -8,7 +8,7 @@ import pytest
 
 from actorflow.actors.keeper import InThread, Keeper
 from actorflow.actors.lease import DEAD
-from actorflow.actors.ports import Acquired, Held, Lease
+from actorflow.actors.ports import Acquired, Commit, CommitResult, Held, Lease
 from actorflow.actors.pulse import Pulse
 from actorflow.actors.store.redis import RedisStore
 from actorflow.actors.store.redis.lifeline import RedisLifeline
@@ -60,15 +60,20 @@ async def test_members_time_and_leases(any_server: Server, store: RedisStore) ->
 
 
 @pytest.mark.asyncio
-async def test_a_store_that_lost_commits_is_noticed(any_server: Server, store: RedisStore) -> None:
+async def test_a_store_that_lost_commits_is_noticed(
+    any_server: Server, store: RedisStore, caplog: pytest.LogCaptureFixture
+) -> None:
     line = RedisLifeline(store)
     await line.open()
     lease = await acquired(store, 3)
-    meta = store.partitions[3].meta
-    any_server.do("HSET", meta, "seq", "7")
+    for seq in range(1, 8):
+        commit = Commit(lease, seq - 1, seq, f"{lease.token}:{seq}")
+        assert await store.commit(commit) is CommitResult.OK
     assert await line.renew(lease, ttl_ms=TTL_MS)
-    any_server.do("HSET", meta, "seq", "5")
+    assert "store_rollback" not in caplog.text
+    any_server.do("HSET", store.partitions[3].meta, "seq", "5")
     assert not await line.renew(lease, ttl_ms=TTL_MS)
+    assert "store_rollback: partition 3 is at commit 5, after 7" in caplog.text
     await line.close()
 
 

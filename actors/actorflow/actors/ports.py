@@ -242,7 +242,8 @@ class Ownership(Protocol):
         ...
 
     async def renew(self, lease: Lease, *, ttl_ms: int) -> bool:
-        """Extend the lease; False when it is no longer ours. Raises as `acquire`."""
+        """Extend the lease; False when it is no longer ours, or the store was found to have lost
+        commits of it: what the owner has in memory is void. Raises as `acquire`."""
         ...
 
     async def release(self, lease: Lease, *, dead: bool = False) -> None:

@@ -106,8 +106,7 @@ class Lifeline(Protocol):
         ...
 
     async def renew(self, lease: Lease, *, ttl_ms: int) -> bool:
-        """See `Ownership.renew`. False also when the store has lost commits of this very lease:
-        what the owner has in memory must be read again."""
+        """See `Ownership.renew`."""
         ...
 
     async def release(self, lease: Lease) -> None:

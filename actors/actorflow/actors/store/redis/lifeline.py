@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from actorflow.actors.errors import UsageError
 from actorflow.actors.lease import DEAD
 from actorflow.actors.store.redis.keys import slot_of
 from actorflow.actors.store.redis.post import FORGET_MS
-from actorflow.actors.store.redis.script import BEAT, RELEASE, RENEW
+from actorflow.actors.store.redis.script import BEAT, RELEASE
 from actorflow.actors.transport import Member
 
 if TYPE_CHECKING:
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from actorflow.actors.ports import Lease
     from actorflow.actors.store.redis.client import RedisClient
     from actorflow.actors.store.redis.store import RedisStore
-
-_log = logging.getLogger(__name__)
 
 
 class RedisLifeline:
@@ -31,12 +28,10 @@ class RedisLifeline:
     def __init__(self, store: RedisStore) -> None:
         self._store = store
         self._client: RedisClient | None = None
-        self._seqs: dict[Lease, int] = {}
 
     async def open(self) -> None:
         """See `Lifeline.open`."""
         self._client = self._store.another_client()
-        self._seqs.clear()
 
     async def close(self) -> None:
         """See `Lifeline.close`."""
@@ -65,22 +60,7 @@ class RedisLifeline:
 
     async def renew(self, lease: Lease, *, ttl_ms: int) -> bool:
         """See `Lifeline.renew`."""
-        keys = self._store.partitions[lease.partition]
-        data = RENEW.call((keys.meta,), (lease.epoch, lease.token, ttl_ms))
-        reply = await self._open_client().run(keys.slot, RENEW, data)
-        if reply[0] != b"OK":
-            self._seqs.pop(lease, None)
-            return False
-        seq, before = int(reply[1]), self._seqs.get(lease, 0)
-        self._seqs[lease] = seq
-        if seq < before:
-            _log.critical(
-                "store_rollback: partition %d is at commit %d, after %d",
-                lease.partition,
-                seq,
-                before,
-            )
-        return seq >= before
+        return await self._store.renew_over(self._open_client(), lease, ttl_ms=ttl_ms)
 
     async def release(self, lease: Lease) -> None:
         """See `keeper.Lifeline`."""

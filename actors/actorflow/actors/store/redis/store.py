@@ -11,6 +11,7 @@ from actorflow.actors.lease import DEAD
 from actorflow.actors.ports import Acquired, CommitResult, Held, Lease
 from actorflow.actors.query import check_query
 from actorflow.actors.store.redis import cluster, reads, search
+from actorflow.actors.store.redis.acknowledged import Acknowledged
 from actorflow.actors.store.redis.checks import check_server
 from actorflow.actors.store.redis.client import ClusterClient, RedisClient, open_client
 from actorflow.actors.store.redis.encoding import PackedCommit, pack_commit
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from actorflow.actors.store.redis.checks import Durability
     from actorflow.actors.store.redis.client import Client, Reply
     from actorflow.actors.store.redis.keys import PartitionKeys
+    from actorflow.actors.store.redis.script import Command, Script
 
 _log = logging.getLogger(__name__)
 
@@ -92,7 +94,7 @@ class RedisStore:
         self._client: Client | None = None
         self._partitions: tuple[PartitionKeys, ...] = ()
         self._packed: dict[int, PackedCommit] = {}
-        self._seqs: dict[int, int] = {}
+        self._acknowledged = Acknowledged()
         self.warnings: list[str] = []
         """What `open` found that should be mended, in words for a person."""
 
@@ -212,12 +214,15 @@ class RedisStore:
             raise UsageError("an owner's token must not be empty")
         client, keys = self._at(partition)
         data = ACQUIRE.call((keys.meta,), (token, ttl_ms, self.cluster_id))
-        reply = await client.run(keys.slot, ACQUIRE, data, lane="commits")
+        before = self._acknowledged.before(partition)
+        # Replicas are waited for: else an owner would act on commits that a fail-over may lose.
+        reply = await self._send(client, keys.slot, ACQUIRE, data)
         match reply[0]:
             case b"OWN":
                 epoch, seq, number, message_id, abandoned = map(int, reply[1:6])
                 self._packed.pop(partition, None)
-                self._note_seq(partition, seq)
+                self._acknowledged.found(partition, seq, before)
+                self._acknowledged.note(partition, seq)
                 lease = Lease(partition, epoch, token)
                 return Acquired(lease, seq, number, message_id, abandoned)
             case b"HELD":
@@ -228,13 +233,18 @@ class RedisStore:
 
     async def renew(self, lease: Lease, *, ttl_ms: int) -> bool:
         """Extend the lease; see `Ownership.renew`."""
-        client, keys = self._at(lease.partition)
+        client, _ = self._at(lease.partition)
+        return await self.renew_over(client, lease, ttl_ms=ttl_ms)
+
+    async def renew_over(self, client: Client, lease: Lease, *, ttl_ms: int) -> bool:
+        """As `renew`, over another client of the same servers and on its event loop."""
+        keys = self._partitions[lease.partition]
         data = RENEW.call((keys.meta,), (lease.epoch, lease.token, ttl_ms))
+        before = self._acknowledged.before(lease.partition)
         reply = await client.run(keys.slot, RENEW, data, lane="commits")
-        if reply[0] == b"OK":
-            self._note_seq(lease.partition, int(reply[1]))
-            return True
-        return False
+        if reply[0] != b"OK":
+            return False
+        return self._acknowledged.found(lease.partition, int(reply[1]), before)
 
     async def release(self, lease: Lease, *, dead: bool = False) -> None:
         """Give the partition up; see `Ownership.release`."""
@@ -255,8 +265,9 @@ class RedisStore:
         packed = self._packed.get(partition)
         if packed is None or packed.commit is not commit:
             packed = self._packed[partition] = pack_commit(commit, keys)
+        before = self._acknowledged.before(partition)
         try:
-            reply = await self._send(client, keys.slot, packed)
+            reply = await self._send(client, keys.slot, packed.script, packed.command)
         except StoreUnavailableError as error:
             if packed.is_doubtful:
                 error.written = None  # an earlier try may have been carried out
@@ -264,28 +275,14 @@ class RedisStore:
             raise
         if self._packed.get(partition) is packed:
             del self._packed[partition]
-        return self._result(commit, packed, keys, reply)
-
-    async def _send(self, client: Client, slot: int, packed: PackedCommit) -> Reply:
-        if not self._replicas:
-            return await client.run(slot, packed.script, packed.command, lane="commits")
-        return await client.run_replicated(
-            slot, packed.script, packed.command, replicas=self._replicas, wait_ms=WAIT_MS
-        )
-
-    def _result(
-        self, commit: Commit, packed: PackedCommit, keys: PartitionKeys, reply: Reply
-    ) -> CommitResult:
         match reply[0]:
-            case b"OK":
-                self._seqs[commit.lease.partition] = commit.seq
-                return CommitResult.OK
-            case b"ALREADY":
-                return CommitResult.ALREADY
+            case b"OK" | b"ALREADY":
+                self._acknowledged.note(partition, commit.seq)
+                return CommitResult.OK if reply[0] == b"OK" else CommitResult.ALREADY
             case b"FENCED":
                 return CommitResult.FENCED
             case b"SEQ":
-                self._note_seq(commit.lease.partition, int(reply[1]))
+                self._acknowledged.found(partition, int(reply[1]), before)
                 return CommitResult.SEQ
             case b"BAD":
                 fault = packed.fault or reply[1].decode(errors="replace")
@@ -293,17 +290,13 @@ class RedisStore:
                 return CommitResult.BAD
         raise _strange(keys, reply)
 
-    def _note_seq(self, partition: int, seq: int) -> None:
-        """Say loudly when the store has gone back: it lost commits that were acknowledged."""
-        before = self._seqs.get(partition, 0)
-        if seq < before:
-            _log.critical(
-                "store_rollback: partition %d is at commit %d, after %d was acknowledged",
-                partition,
-                seq,
-                before,
-            )
-        self._seqs[partition] = seq
+    async def _send(self, client: Client, slot: int, script: Script, command: Command) -> Reply:
+        """Run a script, to the durability that was promised."""
+        if not self._replicas:
+            return await client.run(slot, script, command, lane="commits")
+        return await client.run_replicated(
+            slot, script, command, replicas=self._replicas, wait_ms=WAIT_MS
+        )
 
     # ---- reads ---------------------------------------------------------------------------------
 
