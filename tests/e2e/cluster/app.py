@@ -11,6 +11,7 @@ app = Registry()
 
 PAUSE_S = 0.2
 WORK_S = 0.02
+HOLD_POLL_S = 0.02
 TICKS = 50
 
 
@@ -41,21 +42,23 @@ def settle(ctx: ActivityContext, amount: int) -> int:
 
 
 @app.activity
-async def hold(_: ActivityContext, pause_s: float) -> str:
-    """Block the event loop of the host, as careless code does; another attempt does not."""
+async def hold(_: ActivityContext, place: str) -> str:
+    """Block the event loop of the host, as careless code does, until there is a file `place`.free;
+    another attempt does not. What `place`.held says is the process."""
     try:
-        mark = os.open(f"{os.environ['LEDGER_LOG']}.held", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        mark = os.open(f"{place}.held", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         return "let go"
     os.write(mark, str(os.getpid()).encode())
     os.close(mark)
-    time.sleep(pause_s)  # noqa: ASYNC251 -- this is the fault
+    while not os.access(f"{place}.free", os.F_OK):
+        time.sleep(HOLD_POLL_S)  # noqa: ASYNC251 -- this is the fault
     return "held"
 
 
 @app.workflow
-async def holder(ctx: WorkflowContext, pause_s: float) -> str:
-    return await ctx.call_activity(hold, input=pause_s)
+async def holder(ctx: WorkflowContext, place: str) -> str:
+    return await ctx.call_activity(hold, input=place)
 
 
 @app.workflow
