@@ -15,6 +15,7 @@ from typing import Any
 import grpc.aio
 
 from actorflow.server.grpc import messages as pb
+from bench.grpc_echo import message, number_in
 
 STATEFUL_HISTORY = 2
 COMPLETED = 1
@@ -70,7 +71,7 @@ class Code:
 
 
 class Worker:
-    """A connected worker. Counts items, and their bytes and those of its answers."""
+    """A connected worker. Counts items, and the bytes of each kind of message."""
 
     def __init__(self, channel: Any, code: Code) -> None:
         self._code = code
@@ -109,11 +110,20 @@ async def work(order: dict[str, Any]) -> dict[str, Any]:
             nonlocal left
             while left > 0:
                 left -= 1
-                request = pb.CreateInstanceRequest(name=order["name"])
-                made = pb.CreateInstanceResponse.FromString(
-                    await start(request.SerializeToString())
+                asked = pb.CreateInstanceRequest(name=order["name"]).SerializeToString()
+                started = await start(asked)
+                made = pb.CreateInstanceResponse.FromString(started)
+                waits = pb.GetInstanceRequest(
+                    instanceId=made.instanceId, getInputsAndOutputs=True
+                ).SerializeToString()
+                ended = await wait(waits)
+                worker.counts.update(
+                    workflows=1,
+                    start_bytes=len(asked),
+                    started_bytes=len(started),
+                    wait_bytes=len(waits),
+                    waited_bytes=len(ended),
                 )
-                await wait(pb.GetInstanceRequest(instanceId=made.instanceId).SerializeToString())
 
         begun_s = time.perf_counter()
         clients = asyncio.gather(*(client() for _ in range(order["clients"])))
@@ -126,36 +136,53 @@ async def work(order: dict[str, Any]) -> dict[str, Any]:
 
 
 async def echo(order: dict[str, Any]) -> dict[str, Any]:
-    """Answer the items of `bench.grpc_echo` for `seconds`; return the time of each round.
+    """Take part in the rounds of `bench.grpc_echo` for `seconds`, with `clients` at a time; return
+    the time of each answer.
 
     With `per_s`, no more items a second than that, spread evenly.
     """
+    clients, seconds, per_s = order["clients"], order["seconds"], order["per_s"]
+    answer_bytes, wait_bytes = order["answer_bytes"], order["wait_bytes"]
+    request = bytes(order["start_bytes"])
     async with _channel(order["address"]) as channel:
-        asked = {"size_bytes": order["item_bytes"], "at_once": order["at_once"]}
-        items = channel.unary_stream("/bench.Echo/Work")(json.dumps(asked).encode())
-        call = channel.unary_unary("/bench.Echo/Answer")
-        answer = bytes(order["answer_bytes"])
+        stream = channel.unary_stream("/bench.Echo/Work")(json.dumps(order["sizes"]).encode())
+        items = aiter(stream)
+        start, wait, answer = (
+            channel.unary_unary(f"/bench.Echo/{name}") for name in ("Start", "Wait", "Answer")
+        )
         spent_s: list[float] = []
-        gap_s = 1 / order["per_s"] if order["per_s"] else 0.0
-        due_s = time.perf_counter()
+        gap_s = 1 / per_s if per_s else 0.0
 
-        async def one(wait_s: float) -> None:
+        async def one(reply: bytes, wait_s: float) -> None:
             if wait_s > 0:
                 await asyncio.sleep(wait_s)
             at_s = time.perf_counter()
-            await call(answer)
+            await answer(reply)
             spent_s.append(time.perf_counter() - at_s)
 
+        async def worker() -> None:
+            due_s = time.perf_counter()
+            async with asyncio.TaskGroup() as tasks:
+                async for item in items:
+                    now_s = time.perf_counter()
+                    due_s = max(now_s, due_s + gap_s)
+                    reply = message(number_in(item), answer_bytes)
+                    tasks.create_task(one(reply, due_s - now_s))
+
+        async def client() -> None:
+            while time.perf_counter() - begun_s < seconds:
+                number = number_in(await start(request))
+                await wait(message(number, wait_bytes))
+
+        await anext(items)  # it serves
         begun_s = time.perf_counter()
-        async with asyncio.TaskGroup() as tasks:
-            async for _ in items:
-                now_s = time.perf_counter()
-                due_s = max(now_s, due_s + gap_s)
-                tasks.create_task(one(due_s - now_s))
-                if now_s - begun_s > order["seconds"]:
-                    break
+        running = asyncio.create_task(worker())
+        rounds = asyncio.gather(*(client() for _ in range(clients)))
+        await asyncio.wait((rounds, running), return_when=asyncio.FIRST_COMPLETED)
+        await (rounds if rounds.done() else running)
         wall_s = time.perf_counter() - begun_s
-        items.cancel()
+        running.cancel()
+        await asyncio.wait((running,))
     return {"wall_s": wall_s, "items": len(spent_s), "spent_s": spent_s}
 
 
