@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from actorflow.workflow.actions import (
     Action,
@@ -16,14 +18,14 @@ from actorflow.workflow.actions import (
     CreateTimer,
     ScheduleTask,
 )
-from actorflow.workflow.events import ChildFailed, Status
+from actorflow.workflow.events import ChildFailed, Status, TaskCompleted
 from actorflow.workflow.limits import Limits
 from actorflow.workflow.workitem import token_of, token_text
+from tests.fakes.remote_code import Replay
+from tests.sim.loop import SimLoop, simulate
+from tests.sim.remote import WORKFLOWS, RemoteStand
 from tests.sim.test_remote_fsck import at_once
 from tests.sim.test_remote_items import Hand, done, on_stand
-
-if TYPE_CHECKING:
-    from tests.sim.remote import RemoteStand
 
 LIMITS = Limits()
 
@@ -177,6 +179,119 @@ def test_a_token_that_was_changed_is_no_error_of_ours(place: int, value: object)
         assert await hand.status("c") is Status.PENDING
 
     on_stand(main, quiet=False)
+
+
+FORGED: list[tuple[str, Any]] = [
+    ("message_id", 1),
+    ("check", 1),
+    ("actor_type", "workflow@other"),
+    ("actor_type", "activity"),
+    ("actor_type", "workflow.worker"),
+    ("actor_type", "nothing"),
+    ("execution_id", "another"),
+]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *FORGED,
+        *(("task_id", number) for number in (0, 2, 3, 7)),
+        ("task_execution_id", "another"),
+        ("is_spread", True),
+    ],
+)
+@pytest.mark.parametrize("partitions", [0, 8], ids=["one", "clustered"])
+def test_a_forged_token_of_an_activity_ends_nothing(
+    field: str, value: Any, partitions: int
+) -> None:
+    async def main(loop: SimLoop) -> None:
+        stand = RemoteStand(loop, 1, partition_count=partitions)
+        for _ in range(2 if partitions else 1):
+            await stand.world.start_host()
+        await asyncio.sleep(20)
+        hand, others = Hand(stand), stand.worker(app_id="other")
+        await asyncio.sleep(5)
+        for app_id in ("default", "other"):  # the same ids, at the same step
+            await stand.start("chain", 1, "c", app_id=app_id)
+        await stand.start("chain", 1, "beside")
+        turns = {item.instance_id: item for item in [await hand.turn(), await hand.turn()]}
+        for item in turns.values():
+            await hand.answer(item, done(task(1, input="1"), task(2, input="1")))
+        items = [await hand.activity() for _ in range(4)]
+        asked = {(one.request.instance_id, one.request.task_id): one for one in items}
+        honest = asked["c", 1].token
+        now = value if field != "message_id" else honest.message_id + value
+        forged = replace(honest, **{field: now})
+        said_id = value if field == "task_id" else 1
+        assert not await hand.engine.workers.finish_activity(
+            "c",
+            said_id,
+            token_text(forged),
+            lambda id_: TaskCompleted(at_ns=0, task_id=said_id, result="6", task_execution_id=id_),
+            app_id="default",
+        )
+        for one in items:
+            assert await hand.finish(one, 2), "the honest answers count"
+        ended: set[str] = set()
+        while len(ended) < 2:
+            turn = await hand.turn()
+            results = [e for e in (*turn.past_events, *turn.new_events) if type(e) is TaskCompleted]
+            assert all(result.result == "2" for result in results)
+            end = (Complete(id=3, status=Status.COMPLETED),) if len(results) == 2 else ()
+            await hand.answer(turn, done(*end))
+            ended.update([turn.instance_id] if end else [])
+        assert await hand.status("c") is await hand.status("beside") is Status.COMPLETED
+        await stand.end_of("c", app_id="other")
+        assert others.errors == []
+        hand.stream.close()
+        await stand.close()
+
+    simulate(2, main)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *FORGED,
+        *(("history_length", number) for number in (1, 3, 2**63 - 1)),
+        *(("fact_count", number) for number in (0, 2, 2**63 - 1)),
+        ("at_ns", 0),
+        ("at_ns", 2**63 - 1),
+    ],
+)
+@pytest.mark.parametrize("app_id", ["default", "other"])
+def test_a_forged_token_of_a_turn_leaves_nobody_hanging(
+    field: str, value: Any, app_id: str
+) -> None:
+    async def main(stand: RemoteStand, hand: Hand) -> None:
+        others = stand.worker(app_id="other")
+        for app in ("default", "other"):
+            await stand.start("approval", 1, "c", app_id=app)
+        await stand.start("chain", 1, "chain")
+        items = [await hand.turn(), await hand.turn()]
+        names = {"c": "approval", "chain": "chain"}
+        for item in items:
+            now = value if field != "message_id" else item.token.message_id + value
+            forged = token_text(replace(item.token, **{field: now}))
+            code = Replay(WORKFLOWS[names[item.instance_id]], item.instance_id)
+            answer = code.run(item.past_events, item.new_events)
+            await hand.engine.workers.finish_turn(app_id, item.instance_id, forged, answer)
+        for item in items:
+            await hand.do(item, names[item.instance_id])
+        await hand.finish_chain(8, "chain")
+        for app in ("default", "other"):
+            for number in range(2):
+                await hand.engine.raise_event("c", "approve", str(number), app_id=app)
+        await stand.end_of("c", app_id="other")
+        assert others.errors == []
+        worker = stand.worker()
+        hand.stream.close()
+        await stand.end_of("c")
+        assert worker.errors == []
+        hand.connect()
+
+    on_stand(main)
 
 
 def test_a_token_that_is_nested_without_end_is_none() -> None:

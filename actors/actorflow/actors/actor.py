@@ -142,12 +142,14 @@ class WorkerType:
 
     `deliver` gets every message after the commit that stored it, in order, many at once, and again
     after a crash, until its delivery is completed. `completed` hears that somebody has
-    completed one. Neither may block or raise.
+    completed one. `fits` says whether this can follow from a message: `ActorSystem.complete` may be
+    called with what others say. None may block or raise.
     """
 
     name: str
     deliver: Callable[[Delivery], None]
     completed: Callable[[DeliveryKey], None] = lambda _: None
+    fits: Callable[[Message, Sends], bool] = lambda _, __: True
 
 
 class ActorTypes(dict[str, ActorType]):

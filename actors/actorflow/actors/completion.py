@@ -12,6 +12,7 @@ from zlib import crc32
 import msgspec
 
 from actorflow.actors.address import ActorId
+from actorflow.actors.errors import UnfitCompletionError
 
 COMPLETE = "actorflow.complete"
 """Method name of the call. Its target is that of the message which it ends."""
@@ -21,6 +22,9 @@ CONSUMED = b"consumed"
 
 GONE = b"gone"
 """Answer: somebody else has ended the delivery."""
+
+UNFIT = b"unfit"
+"""Answer: what is to follow is not what follows from such a message. It goes on."""
 
 
 class DeliveryKey(NamedTuple):
@@ -34,6 +38,13 @@ class DeliveryKey(NamedTuple):
 def key_of(target: ActorId, message_id: int, payload: bytes) -> DeliveryKey:
     """Return the key of the delivery of a message."""
     return DeliveryKey(target, message_id, crc32(payload))
+
+
+def was_consumed(answer: bytes, key: DeliveryKey) -> bool:
+    """Whether the call ended the delivery. Raises UnfitCompletionError."""
+    if answer == UNFIT:
+        raise UnfitCompletionError(key.target)
+    return answer == CONSUMED
 
 
 Sends = list[tuple[ActorId, str, bytes]]

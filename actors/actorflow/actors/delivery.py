@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
-from actorflow.actors.completion import GONE, DeliveryKey, Sends, key_of, unpack_completion
+from actorflow.actors.completion import GONE, UNFIT, DeliveryKey, Sends, key_of, unpack_completion
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,8 +43,7 @@ class Deliveries:
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
         self._life = 0
-        # Key, the key under which the worker knows it, worker, bytes.
-        self._open: dict[int, tuple[DeliveryKey, DeliveryKey, WorkerType, int]] = {}
+        self._open: dict[int, _Open] = {}
         self._amended: deque[_Amended] = deque()
         self._recovered_end = self.abandoned = 0
         self.open_bytes = 0
@@ -69,11 +68,11 @@ class Deliveries:
         self.open_bytes += size_bytes
         if self._amended and self._amended[0].stands_in(key):
             delivery, known_as, _ = self._amended.popleft()
-            self._open[message.id] = (key, known_as, worker, size_bytes)
+            self._open[message.id] = _Open(key, known_as, worker, size_bytes, message)
             message.depth = STORED_FIRST
             delivery.goes_on(message)
         else:
-            self._open[message.id] = (key, key, worker, size_bytes)
+            self._open[message.id] = _Open(key, key, worker, size_bytes, message)
             worker.deliver(WorkDelivery(self, message, self._life))
 
     def amend(self, delivery: WorkDelivery, payload: bytes) -> bool:
@@ -82,8 +81,8 @@ class Deliveries:
         known = self._open.pop(message.id, None)
         if known is None:
             return False
-        self.open_bytes -= known[3]
-        self._amended.append(_Amended(delivery, known[1], crc32(payload)))
+        self.open_bytes -= known.size_bytes
+        self._amended.append(_Amended(delivery, known.known_as, crc32(payload)))
         self.ended.append((message, [(message.target, message.method, payload)]))
         self._wake()
         return True
@@ -94,9 +93,8 @@ class Deliveries:
         if known is None:
             message.settle(GONE, None)
             return
-        _, known_as, worker, size_bytes = known
-        self.open_bytes -= size_bytes
-        worker.completed(known_as)
+        self.open_bytes -= known.size_bytes
+        known.worker.completed(known.known_as)
         if self.is_suspect(message):
             message.depth = STORED_FIRST
         self.ended.append((message, sends))
@@ -106,8 +104,10 @@ class Deliveries:
         """Take the end of a delivery from whoever did the work; see `completion`."""
         key, sends = unpack_completion(call.target, call.payload)
         known = self._open.get(key.message_id)
-        if known is None or known[0] != key:
+        if known is None or known.key != key:
             call.settle(GONE, None)
+        elif not known.worker.fits(known.message, sends):
+            call.settle(UNFIT, None)
         else:
             call.id = key.message_id
             self.end(call, sends)
@@ -125,6 +125,16 @@ class Deliveries:
         for delivery, _, _ in self._amended:
             delivery.goes_on(None)
         self._amended.clear()
+
+
+class _Open(NamedTuple):
+    """A message that a worker has; it may know it under the key that it had before."""
+
+    key: DeliveryKey
+    known_as: DeliveryKey
+    worker: WorkerType
+    size_bytes: int
+    message: Message
 
 
 class _Amended(NamedTuple):

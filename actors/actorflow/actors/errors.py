@@ -55,6 +55,17 @@ class UnknownMethodError(UsageError):
         )
 
 
+class UnfitCompletionError(UsageError):
+    """What is to follow from a durable message is not what can follow from it; it goes on."""
+
+    code = "UNFIT_COMPLETION"
+
+    def __init__(self, target: object) -> None:
+        super().__init__(
+            f"the answer is not one to what {target} was asked for; give its token back unchanged"
+        )
+
+
 class CallCycleError(UsageError):
     """An actor called, directly or through others, an actor that waits for it."""
 

@@ -13,7 +13,7 @@ from actorflow.actors.asking import ask
 from actorflow.actors.author import Actor, authored_type, type_name
 from actorflow.actors.clock import Clock, IdSource, StoreClock, SystemClock, SystemIds
 from actorflow.actors.cluster import Cluster, ClusterHost, RemoteCall
-from actorflow.actors.completion import COMPLETE, CONSUMED, DeliveryKey, Sends, pack_completion
+from actorflow.actors.completion import COMPLETE, DeliveryKey, Sends, pack_completion, was_consumed
 from actorflow.actors.door import PartitionState
 from actorflow.actors.environment import Counters, Environment
 from actorflow.actors.errors import (
@@ -256,16 +256,17 @@ class ActorSystem:
         Returns: whether this call consumed the message; False when that was done before.
 
         Raises:
+            UnfitCompletionError: see `WorkerType.fits`.
             UnavailableError: nobody can say; the same call again does no harm.
         """
-        target = key.target
+        target, payload = key.target, pack_completion(key, sends)
         partition = self._partitions[partition_of(target, self._partition_count)]
-        payload = pack_completion(key, sends)
         wait_s = self.limits.call_timeout_s
         if self._cluster is not None:
             call = RemoteCall(target, COMPLETE, payload, repeatable=True)
-            return await self._cluster.call(partition, call, wait_s) == CONSUMED
-        return await ask(partition.admit, Message(target, COMPLETE, payload), wait_s) == CONSUMED
+            return was_consumed(await self._cluster.call(partition, call, wait_s), key)
+        message = Message(target, COMPLETE, payload)
+        return was_consumed(await ask(partition.admit, message, wait_s), key)
 
     def listen(self, topic: str, hear: Callable[[str, bytes], None]) -> None:
         """From now on give `hear` the sender and payload of each host letter of this topic."""

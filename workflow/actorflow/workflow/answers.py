@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
+from actorflow.actors.errors import UnfitCompletionError
 from actorflow.workflow.requests import (
     RESULT,
     TURN,
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from actorflow.workflow.events import HistoryEvent
     from actorflow.workflow.streams import Asked, Key, Work
     from actorflow.workflow.workitem import Token
+
+_log = logging.getLogger(__name__)
 
 
 class Answers:
@@ -50,6 +54,7 @@ class Answers:
         self._failed = failed
         self._given: dict[Asked, tuple[Key, Token]] = {}
         self._sends_no_tokens: set[str] = set()
+        self._has_unfit = False
         self.late_count = 0
 
     # ---- what workers of this host have --------------------------------------------------------
@@ -119,11 +124,23 @@ class Answers:
         key = token.key(instance_id)
         try:
             was_first = await self._actors.complete(key, [follow])
+        except UnfitCompletionError:
+            self._mention(instance_id)
+            return self._late()
         except BaseException:  # the worker may also have hung up: nobody hears how it ends
             self._failed(key)
             raise
         self._ended(key)
         return was_first or self._late()
+
+    def _mention(self, instance_id: str) -> None:
+        """Log the first answer that is none to what it names: a worker may send any number."""
+        if not self._has_unfit:
+            self._has_unfit = True
+            extra = {"instance_id": instance_id}
+            _log.warning(
+                "answer does not fit its work; this and such to come count as late", extra=extra
+            )
 
     def _late(self) -> bool:
         self.late_count += 1

@@ -33,6 +33,7 @@ from actorflow.workflow.errors import (
     InstanceNotFoundError,
     NotTerminalError,
 )
+from actorflow.workflow.fitting import fits_activity, fits_wanted
 from actorflow.workflow.instance import InstanceActor
 from actorflow.workflow.limits import DEFAULT_LIMITS, Limits, check_payload, message_bytes_max
 from actorflow.workflow.model import (
@@ -169,8 +170,8 @@ class WorkflowEngine(InstanceReader):
         return [
             ActorType(INSTANCE, self._activate, with_log=True, is_family=True),
             APP_TYPE,
-            WorkerType(ACTIVITY, self._deliver_activity, self._completed),
-            WorkerType(WORKER, self._deliver_wanted, self._completed),
+            WorkerType(ACTIVITY, self._deliver_activity, self._completed, fits_activity),
+            WorkerType(WORKER, self._deliver_wanted, self._completed, fits_wanted),
         ]
 
     # ---- life ----------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ facts first, and each request becomes an effect, as if the code had run here.
 from __future__ import annotations
 
 import logging
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from actorflow.actors.address import checked_actor_id
@@ -77,9 +78,12 @@ def take_turn(
 
 
 def _is_of_now(execution: Execution, done: TurnDone) -> bool:
-    return done.history_length == execution.state.history_length and 0 < done.fact_count <= len(
-        execution.inbox
-    )
+    state, inbox = execution.state, execution.inbox
+    if done.history_length != state.history_length or not 0 < done.fact_count <= len(inbox):
+        return False
+    # No worker was shown a turn that is older than its facts: somebody has changed the token.
+    seen = islice(inbox, done.fact_count)
+    return done.at_ns >= max(state.updated_at_ns, *(fact.at_ns for fact in seen))
 
 
 def _patch_mismatch(execution: Execution, done: TurnDone) -> tuple[str, str] | None:

@@ -1,8 +1,8 @@
 """PURE. What remote workers are given to do, and the tokens by which their answers find back.
 
 A token says all that an answer needs: it is good after a restart, on every host, and when somebody
-else has been given the same work since. It is no secret and no proof: what it names is checked
-against what is committed when the answer comes.
+else has been given the same work since. It is no secret and no proof: when the answer comes, it is
+held against the request that is committed (`fitting`) and by the instance against what it is at.
 """
 
 from __future__ import annotations
