@@ -59,7 +59,8 @@ class RecordingStore:
     """A `PartitionStore` that passes everything on and keeps the commits that were applied.
 
     They are kept as bytes, so that the run's garbage collector has no more to look at. `spent_s` is
-    the processor time of keeping them: subtract it. `on_commit` is called after each. `inner` is
+    the processor time of keeping them: subtract it. What it does to caches and memory cannot be
+    subtracted: with `recording` off, nothing is kept. `on_commit` is called after each. `inner` is
     the store behind.
     """
 
@@ -69,6 +70,7 @@ class RecordingStore:
         self.inner = inner
         self._on_commit = on_commit
         self.records: list[bytes] = []
+        self.recording = True
         self.spent_s = 0.0
 
     def commits(self) -> list[Commit]:
@@ -96,9 +98,9 @@ class RecordingStore:
         await self.inner.release(lease, dead=dead)
 
     async def commit(self, commit: Commit) -> CommitResult:
-        """Pass on, and keep what was applied."""
+        """Pass on, and keep what was applied while `recording`."""
         result = await self.inner.commit(commit)
-        if result is CommitResult.OK:
+        if self.recording and result is CommitResult.OK:
             begun_s = time.thread_time()
             self.records.append(_encode(commit))
             if self._on_commit is not None:

@@ -7,7 +7,7 @@ cross from the client's host to another, as they do behind a load balancer.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bench.case import Case, Row, Span, Target, closed_loop, engine_on, quantile, warm_up
 from bench.floor import Floor, RecordingStore, floor_of
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from actorflow.actors.ports import Commit
 
 
+class Recorded(NamedTuple):
+    """The commits of a loop, the first `skip` of which prepare it, and the turns of the rest."""
+
+    commits: list[Commit]
+    skip: int
+    turns: int
+
+
 async def throughput(
     scenario: str,
     op: str,
@@ -26,20 +34,21 @@ async def throughput(
     *,
     commits_a_client: int = 1,
 ) -> Row:
-    """Measure an operation in a closed loop, then give its batches to the bare store.
+    """Measure an operation in a closed loop, beside the bare store with the batches of such a loop.
 
+    The batches are those of a first loop, which is not measured; the second one keeps nothing.
     Finished instances pile up. Processor time is that of whole processes, clients included, but for
     that of Redis, which stands apart. `commits_a_client` is how many a client can have under way.
     """
     if case.processes > 1:
-        loop, commits, skip = await _in_many(op, case)
+        loop, recorded = await _in_many(op, case)
     else:
-        loop, commits, skip = await _in_one(op, case)
+        loop, recorded = await _in_one(op, case)
     floor = await floor_of(
-        commits,
+        recorded.commits,
         case.new_store("floor"),
-        turns=loop.turns,
-        skip=skip,
+        turns=recorded.turns,
+        skip=recorded.skip,
         at_once=case.clients * commits_a_client,
         server=case.redis,
     )
@@ -53,25 +62,30 @@ async def throughput(
     return row
 
 
-async def _in_one(op: str, case: Case) -> tuple[Loop, list[Commit], int]:
+async def _in_one(op: str, case: Case) -> tuple[Loop, Recorded]:
     store = RecordingStore(case.new_store("run"))
     async with engine_on(case, store) as engine:
         await warm_up(engine, op_named(op), case)
+        span = Span(engine, store)
+        await closed_loop(engine, op_named(op), case)
+        span.stop()
+        store.recording = False
+        recorded = Recorded(store.commits()[: span.end_commit], span.first_commit, span.turns)
         server_s = case.server_cpu_s()
         span = Span(engine, store)
         spent_s = await closed_loop(engine, op_named(op), case)
         span.stop()
         server_s = case.server_cpu_s() - server_s
     loop = Loop(spent_s, span.wall_s, span.cpu_s, span.turns, span.commits, server_s)
-    return loop, store.commits()[: span.end_commit], span.first_commit
+    return loop, recorded
 
 
-async def _in_many(op: str, case: Case) -> tuple[Loop, list[Commit], int]:
+async def _in_many(op: str, case: Case) -> tuple[Loop, Recorded]:
     async with Hosts(case, "run", records=True) as hosts:
         await hosts.start(case.processes)
-        loop = await hosts.loop(op, case)
+        first = await hosts.loop(op, case)
         commits, skip = await hosts.commits()
-    return loop, commits, skip
+        return await hosts.loop(op, case), Recorded(commits, skip, first.turns)
 
 
 def loop_figures(loop: Loop, floor: Floor) -> dict[str, float]:
