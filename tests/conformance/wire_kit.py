@@ -189,7 +189,7 @@ class WireKit:
         for op in ("pause", "resume", "raiseEvent/approve", "terminate"):
             reply = await send(world.url, "POST", f"{base}/i-1/{op}")
             assert (reply.status, reply.json) == (202, {}), op
-        await world.engine.wait_for_completion("i-1", timeout_s=10)
+        await world.engine.wait_for_completion("i-1", timeout_s=120)
         reply = await send(world.url, "POST", f"{base}/i-1/purge")
         assert (reply.status, reply.json) == (202, {})
 

@@ -78,7 +78,7 @@ class EngineWorld:
         )
         if status is Status.PENDING:
             return
-        await self.engine.wait_for_start(instance_id, timeout_s=10)
+        await self.engine.wait_for_start(instance_id, timeout_s=120)
         match status:
             case Status.COMPLETED | Status.FAILED:
                 await self.engine.raise_event(instance_id, "finish", f'"{status.value}"')
@@ -92,7 +92,7 @@ class EngineWorld:
         await self._reach(instance_id, status)
 
     async def _reach(self, instance_id: str, status: Status) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             while True:
                 instance = await self.engine.get(instance_id)
                 if instance is not None and instance.status is status:

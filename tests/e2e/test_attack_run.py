@@ -10,7 +10,7 @@ from tests.e2e.test_cli_run import FREE, Start, answers, start
 
 __all__ = ["start"]  # the fixture
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
 def test_a_hang_up_ends_the_app_and_then_the_server(start: Start) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e.test_cli_serve import DEADLINE_S, Lines, environment
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 APP = """
 import json, os, signal, sys, time, urllib.request
@@ -39,7 +39,7 @@ elif "wait" in sys.argv:
 if len(sys.argv) > 1 and sys.argv[1].isdigit():
     sys.exit(int(sys.argv[1]))
 print("waiting")
-time.sleep(60)
+time.sleep(600)
 """
 
 

@@ -19,14 +19,15 @@ from typing import IO, Any
 
 import pytest
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "order_processing.py"
 ACTORFLOW = (sys.executable, "-m", "actorflow.server")
 PAPERCLIPS = '{"Name": "Paperclips", "TotalCost": 99.95, "Quantity": 4}'
 CARS = '{"Name": "Cars", "TotalCost": 15000, "Quantity": 1}'
-DEADLINE_S = 30.0
+DEADLINE_S = 120.0
+"""Longer than anything takes on a machine with much else to do: only what hangs is cut."""
 
 
 class Lines:
@@ -384,7 +385,7 @@ def test_kill_in_the_middle_and_start_again(serve: Serve, tmp_path: Path) -> Non
     server.wait_until_history_has("order-1", "TaskCompleted")
     server.end(signal.SIGKILL)
     again = serve("--app", str(EXAMPLE))
-    assert again.json("wait", "order-1", "--timeout", "20")["status"] == "COMPLETED"
+    assert again.json("wait", "order-1", "--timeout", str(DEADLINE_S))["status"] == "COMPLETED"
     assert payments(tmp_path) == ["order-1"]
     assert not any("Received" in line for line in again.out.all), "that step was done before"
 
@@ -427,7 +428,7 @@ def test_the_commands_of_the_readme(serve: Serve, tmp_path: Path) -> None:
     for index, block in enumerate(readme_blocks("bash")):
         script = block.replace("http://localhost:3500", server.url)
         done = subprocess.run(
-            ["bash", "-euc", script], capture_output=True, text=True, timeout=60, check=True
+            ["bash", "-euc", script], capture_output=True, text=True, timeout=DEADLINE_S, check=True
         )
         outputs.append(done.stdout)
         if index in pauses:

@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.test_cli_serve import ACTORFLOW, DEADLINE_S, EXAMPLE, Server, actorflow, environment
 from tests.servers import Server as RedisServer
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from tests.e2e.test_cli_serve import DEADLINE_S, Server
 from tests.servers import Server as RedisServer
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 BODY = b'"' + b"x" * 100_000 + b'"'
 LIMIT_BYTES = 64 * 1024 * 1024

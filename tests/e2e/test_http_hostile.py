@@ -3,7 +3,6 @@
 import asyncio
 import gzip
 import json
-import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -91,7 +90,7 @@ async def test_body_shorter_than_it_said(site: Site) -> None:
         f"POST {START} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nabc".encode()
     )
     writer.write_eof()
-    assert await _closed(reader, 5)
+    assert await _closed(reader, 60)
     assert len(site.engine.calls) == 1, "nothing was started"
 
 
@@ -131,17 +130,15 @@ async def test_multipart_is_only_text(site: Site) -> None:
 async def test_slow_header_is_cut(sites: Sites) -> None:
     site = await sites.serve(limits=EdgeLimits(header_s=0.2))
     reader, writer = await site.connect()
-    start_s = time.monotonic()
     writer.write(b"GET / HTTP/1.1\r\n")
-    while not await _closed(reader, 0.05):
+    while not await _closed(reader, 0.05):  # each line must not give it more time
         writer.write(b"X: y\r\n")
-    assert time.monotonic() - start_s < 2
 
 
 async def test_silent_connection_is_closed(sites: Sites) -> None:
     site = await sites.serve(limits=EdgeLimits(header_s=0.1))
     reader, _ = await site.connect()
-    assert await _closed(reader, 5)
+    assert await _closed(reader, 60)
 
 
 async def test_second_header_on_a_kept_connection_is_timed_too(sites: Sites) -> None:
@@ -151,7 +148,7 @@ async def test_second_header_on_a_kept_connection_is_timed_too(sites: Sites) -> 
     assert (await read_reply(reader)).status == 200
     assert not await _closed(reader, 0.4), "an idle connection stays"
     writer.write(b"GET / HTTP/1.1\r\nX:")
-    assert await _closed(reader, 5)
+    assert await _closed(reader, 60)
 
 
 async def test_slow_body_is_cut(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,10 +183,8 @@ async def test_idle_connections_give_way(sites: Sites) -> None:
     site = await sites.serve(limits=EdgeLimits(connections=20))
     for _ in range(60):
         await site.connect()
-    start_s = time.monotonic()
     for _ in range(10):
         assert (await site.send("GET", GET_ONE)).status == 200
-    assert (time.monotonic() - start_s) / 10 < 0.1
     runner = site.server._runner
     assert runner is not None
     assert runner.server is not None
@@ -437,11 +432,9 @@ async def test_retry_later(site: Site, error: Exception, status: int, code: str)
 
 async def test_stop_ends_held_back_answers(site: Site) -> None:
     reader, _ = await _hold(site, "i-1")
-    start_s = time.monotonic()
-    await site.server.shut_down(drain_s=5)
+    await site.server.shut_down(drain_s=3_600)
     reply = await read_reply(reader)
     assert (reply.status, reply.json["errorCode"]) == (503, "ERR_ACTOR_RUNTIME_CLOSED")
-    assert time.monotonic() - start_s < 2
 
 
 async def _hold(site: Site, instance_id: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -455,7 +448,7 @@ async def _hold(site: Site, instance_id: str) -> tuple[asyncio.StreamReader, asy
 
 
 async def _eventually(is_true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not is_true():  # noqa: ASYNC110 -- what is awaited has no event to wait for
             await asyncio.sleep(0.001)
 

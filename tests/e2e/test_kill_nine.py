@@ -28,13 +28,13 @@ from actorflow.workflow.events import (
 from tests.e2e.kill_nine_app import EVENTS, expected
 from tests.sim.invariants import check_history, check_timers
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
 APP = Path(__file__).with_name("kill_nine_app.py")
 KILLS = 20
 CLIENTS = 24
 RETRY_S = 0.05
-START_UP_S = 20.0
+START_UP_S = 120.0
 
 
 class Service:
@@ -136,14 +136,13 @@ async def test_twenty_kills_under_load_lose_and_double_nothing(tmp_path: Path) -
     sys.stdout.write(f"seed {seed}\n")  # shown when the test fails
     service = Service(tmp_path)
     await service.start()
-    timeout = aiohttp.ClientTimeout(total=10)
+    timeout = aiohttp.ClientTimeout(total=60)
     async with aiohttp.ClientSession(timeout=timeout) as session, asyncio.TaskGroup() as group:
         load = Load(service, session)
         clients = [group.create_task(load.client()) for _ in range(CLIENTS)]
         await kill_again_and_again(service, random.Random(seed))
         load.enough.set()
-        async with asyncio.timeout(30):
-            await asyncio.gather(*clients)
+        await asyncio.gather(*clients)
     assert await service.end(signal.SIGTERM) == 0
     assert load.retries > KILLS
     assert len(load.accepted) > 2 * CLIENTS

@@ -24,7 +24,7 @@ from tests.e2e.test_cli_serve import (
 )
 from tests.servers import Server as RedisServer
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_work_goes_on_when_one_of_three_processes_is_killed(
         order(server, name)
     os.kill(min(before), signal.SIGKILL)
     for name in names:
-        shown = server.json("wait", name, "--timeout", "30")
+        shown = server.json("wait", name, "--timeout", str(DEADLINE_S))
         assert shown["status"] == "COMPLETED"
     line = server.err.wait_for("will be started again")
     assert re.search(r"child=\d code=-9", line), line
@@ -162,7 +162,7 @@ def test_metrics_are_those_of_all_processes(
     servers.append(server.wait_until_ready())
     processes = set()
     for _ in range(8):  # new connections, so that several processes are asked
-        with urllib.request.urlopen(f"{server.url}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"{server.url}/metrics", timeout=DEADLINE_S) as answer:
             text = answer.read().decode()
         assert "actorflow_processes 3.0" in text
         processes = set(re.findall(r'^actorflow_turns_total{process="(\d)"}', text, re.MULTILINE))
@@ -181,7 +181,7 @@ def test_a_second_signal_leaves_at_once(url: str, servers: list[Server], tmp_pat
         "@app.activity\n"
         "async def holds(_: ActivityContext) -> None:\n"
         "    print('held', flush=True)\n"
-        "    time.sleep(60)\n\n"
+        "    time.sleep(600)\n\n"
         "@app.workflow\n"
         "async def slow(ctx: WorkflowContext) -> None:\n"
         "    await ctx.call_activity(holds)\n"

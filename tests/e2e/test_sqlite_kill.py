@@ -1,6 +1,7 @@
 """R13: the embedded store against kill -9, a second process and a full disk. Real processes."""
 
 import asyncio
+import itertools
 import os
 import random
 import sqlite3
@@ -18,11 +19,10 @@ from actorflow.actors.ports import Acquired, ActorRecord, Query, Recovery
 from actorflow.actors.store.sqlite import SqliteStore
 from tests.e2e.sqlite_committer import ACTORS, AUDIT, entry, expected_log
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
 ROUNDS = 50
-ROUNDS_MAX = 6 * ROUNDS
-"""Kills. Every other one meets a store that syncs each commit."""
+"""Kills at least. Every other one meets a store that syncs each commit."""
 
 COMMITS_MAX = 2_000
 """Logs of a store are read in full after each kill; a new store keeps that short."""
@@ -105,7 +105,6 @@ def check_pending(recovery: Recovery, seq: int) -> None:
     assert [due.reminder.due_ms for due in recovery.reminders] == last
 
 
-@pytest.mark.timeout(90)
 def test_every_acknowledged_commit_survives_kill_9(tmp_path: Path) -> None:
     """50 kills while commits and checkpoints run: all is there, and nothing is half applied.
 
@@ -113,7 +112,7 @@ def test_every_acknowledged_commit_survives_kill_9(tmp_path: Path) -> None:
     """
     chance = random.Random(13)
     path, seq, unacknowledged, stores = tmp_path / "0.db", 0, 0, 0
-    for round_ in range(ROUNDS_MAX):
+    for round_ in itertools.count():
         if round_ >= ROUNDS and unacknowledged:
             break
         if seq > COMMITS_MAX:
@@ -136,8 +135,6 @@ def test_every_acknowledged_commit_survives_kill_9(tmp_path: Path) -> None:
         unacknowledged += seq > acknowledged
         with closing(sqlite3.connect(path)) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    # Some kill must have hit after a COMMIT and before its line, or the test misses the point.
-    assert unacknowledged >= 1
 
 
 def test_second_process_is_refused_until_the_first_is_dead(tmp_path: Path) -> None:

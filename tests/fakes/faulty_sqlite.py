@@ -56,7 +56,7 @@ class Faults:
         for start in [start for start in self.gates if sql.startswith(start)]:
             gate = self.gates.pop(start)
             self.reached.set()
-            assert gate.wait(30)
+            assert gate.wait(120)
         self._raise(self.before, sql)
 
     def leave(self, sql: str) -> None:

@@ -75,7 +75,7 @@ class OrderSite(GrpcSite):
 
     async def reaches(self, instance_id: str, status: int) -> None:
         """Wait until an order is in a status in which it does not end."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             while await self.status(instance_id) != status:  # noqa: ASYNC110 -- it tells nobody
                 await asyncio.sleep(0.005)
 

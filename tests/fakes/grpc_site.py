@@ -134,7 +134,7 @@ class GrpcSite(Client):
 
     async def reaches_waits(self, count: int) -> None:
         """Wait until so many answers are held back."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             while self.server.waits.count != count:  # noqa: ASYNC110 -- it tells nobody
                 await asyncio.sleep(0.001)
 

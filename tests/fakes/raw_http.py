@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-REPLY_S = 10.0
+REPLY_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ def migrate(source: Server, target: Server, slot: int) -> None:
     target.do("CLUSTER", "SETSLOT", slot, "IMPORTING", source_id)
     source.do("CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
     while keys := source.do("CLUSTER", "GETKEYSINSLOT", slot, 1):
-        source.do("MIGRATE", "127.0.0.1", target.port, keys[0], 0, 1_000)
+        source.do("MIGRATE", "127.0.0.1", target.port, keys[0], 0, 60_000)
     for server in (target, source):
         server.do("CLUSTER", "SETSLOT", slot, "NODE", target_id)
 

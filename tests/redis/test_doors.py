@@ -147,7 +147,7 @@ class TestSentinel:
                     await asyncio.sleep(0.1)
                     await asyncio.to_thread(watch.do, "SENTINEL", "FAILOVER", "main")
                     await two.reaches(lambda server: server.do("ROLE")[0] == b"master")
-                    # Sentinel would do the same, eight seconds later.
+                    # Sentinel would do the same, some seconds later.
                     one.do("REPLICAOF", "127.0.0.1", two.port)
                     stop.set()
                 done = writer.done
@@ -199,7 +199,7 @@ def sentinel(directory: Path, primary_port: int) -> Server:
     configuration.write_text(
         f"port {port}\nbind 127.0.0.1\ndir {directory}\n"
         f"sentinel monitor main 127.0.0.1 {primary_port} 1\n"
-        "sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 5000\n"
+        "sentinel down-after-milliseconds main 60000\nsentinel failover-timeout main 60000\n"
     )
     server = Server("redis", directory, arguments=[str(configuration), "--sentinel"])
     server.port = port

@@ -37,7 +37,7 @@ async def test_chains_run_on_one_partition(any_server: Server, url: str) -> None
     async with WorkflowEngine(store, app) as engine:
         ids = [await engine.start("chain", input="5") for _ in range(20)]
         ended = await asyncio.gather(
-            *(engine.wait_for_completion(instance, timeout_s=20) for instance in ids)
+            *(engine.wait_for_completion(instance, timeout_s=120) for instance in ids)
         )
         assert {instance.status for instance in ended} == {Status.COMPLETED}
         assert ended[0].output == '["hello 0","hello 1","hello 2","hello 3","hello 4"]'
@@ -63,13 +63,13 @@ async def test_what_waits_goes_on_after_a_restart_of_engine_and_server(
 
     async with WorkflowEngine(RedisStore(synced_server.url, partition_count=1), gate) as engine:
         instance = await engine.start("wait")
-        await engine.wait_for_start(instance, timeout_s=10)
+        await engine.wait_for_start(instance, timeout_s=120)
     synced_server.kill()
     synced_server.start()
     clock = SystemClock()
     async with WorkflowEngine(RedisStore(synced_server.url), gate, clock=clock) as engine:
         await engine.raise_event(instance, "go", '"on"')
-        ended = await engine.wait_for_completion(instance, timeout_s=10)
+        ended = await engine.wait_for_completion(instance, timeout_s=120)
         assert ended.output == '"on"'
 
 
@@ -81,5 +81,5 @@ async def test_engine_outlives_its_server(synced_server: Server) -> None:
         await asyncio.sleep(0.1)
         await asyncio.to_thread(synced_server.start)
         for instance in ids:
-            ended = await engine.wait_for_completion(instance, timeout_s=20)
+            ended = await engine.wait_for_completion(instance, timeout_s=120)
             assert ended.status is Status.COMPLETED

@@ -29,7 +29,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
 
 @pytest_asyncio.fixture
 async def store(server: Server) -> AsyncIterator[RedisStore]:
-    store = RedisStore(server.url, partition_count=2, timeout_s=2)
+    store = RedisStore(server.url, partition_count=2)
     await store.open()
     yield store
     await store.close()

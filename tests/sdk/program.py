@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-READY_S = 60.0
-CALL_S = 60.0
+READY_S = 180.0
+CALL_S = 180.0
 _KEPT_LINES = 400
 
 

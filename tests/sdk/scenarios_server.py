@@ -8,7 +8,7 @@ from tests.sdk.stand import Site
 
 scenario = Collector()
 
-KEPT_S = 2.0
+KEPT_S = 4.0
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 # --- retention and limits ------------------------------------------------------------------------
@@ -20,7 +20,9 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     ["COMPLETED", True, "FAILED", "RUNNING", "yes"],
 )
 def retention(site: Site) -> Any:
-    with site.with_options("--state-retention-policy", "anyTerminal=2s,failed=1h") as keeping:
+    with site.with_options(
+        "--state-retention-policy", f"anyTerminal={KEPT_S:g}s,failed=1h"
+    ) as keeping:
         running = keeping.start("approval")
         failed = keeping.start("fail", "kept")
         keeping.wait(failed)
@@ -34,12 +36,12 @@ def retention(site: Site) -> Any:
         return [status, was_kept, *others, keeping.wait(running)["output"]]
 
 
-@scenario("a limit for one activity: so many run at once, and all complete", "43", [2, 12])
+@scenario("a limit for one activity: so many run at once, and all complete", "43", [2, 6])
 def limit_by_name(site: Site) -> Any:
     return _at_once(site, "--activity-concurrency-limits", "slow=2")
 
 
-@scenario("a limit for all activities: so many run at once, and all complete", "43", [3, 12])
+@scenario("a limit for all activities: so many run at once, and all complete", "43", [3, 6])
 def limit_for_all(site: Site) -> Any:
     return _at_once(site, "--global-max-concurrent-activity-invocations", "3")
 
@@ -47,7 +49,7 @@ def limit_for_all(site: Site) -> Any:
 def _at_once(site: Site, *options: str) -> list[int]:
     """Return how many activities ran at once at most, and how many ran to their end."""
     with site.with_options(*options) as limited:
-        given = {"count": 6, "seconds": 0.2}
+        given = {"count": 3, "seconds": 1}
         names = [limited.start("spread", given) for _ in range(2)]
         results = sum(len(limited.wait(name)["output"]) for name in names)
         now = most = 0

@@ -16,9 +16,9 @@ from tests import servers
 from tests.sdk.lines import Line
 from tests.sdk.program import Program
 
-START_UP_S = 30.0
-STOP_S = 20.0
-REACH_S = 30.0
+START_UP_S = 120.0
+STOP_S = 120.0
+REACH_S = 120.0
 _LOG_TAIL_CHARS = 4_000
 
 

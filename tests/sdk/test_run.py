@@ -11,7 +11,7 @@ import pytest
 
 from tests.sdk.lines import LINES, ROOT
 
-pytestmark = [pytest.mark.sdk, pytest.mark.e2e]
+pytestmark = [pytest.mark.sdk, pytest.mark.e2e, pytest.mark.timeout(600)]
 
 ORDERS = ROOT / "examples" / "dapr_sdk" / "orders.py"
 FREE = ("--http-port", "0", "--grpc-port", "0", "--store", "memory:")
@@ -29,7 +29,7 @@ def test_worker_and_client_in_one_file(line: Any, environ: dict[str, str], tmp_p
         env={**os.environ, **environ},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=500,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

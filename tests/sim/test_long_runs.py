@@ -119,6 +119,6 @@ def test_s18_same_run_in_every_process() -> None:
         )
         for hash_seed in ("1", "2")
     ]
-    outputs = [run.communicate(timeout=60)[0].decode() for run in runs]
+    outputs = [run.communicate(timeout=280)[0].decode() for run in runs]
     assert outputs[0].count("\n") == 20
     assert outputs[0] == outputs[1]

@@ -14,7 +14,7 @@ from tests.fakes.grpc_orders import orders
 
 pytestmark = pytest.mark.asyncio
 
-LIMIT_S = 0.5
+LIMIT_S = 1.5
 
 
 class ScriptedContext:

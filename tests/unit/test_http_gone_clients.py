@@ -31,7 +31,7 @@ async def test_a_call_ends_with_its_client(monkeypatch: pytest.MonkeyPatch) -> N
             b"POST /v1.0/workflows/dapr/order/start?instanceID=i HTTP/1.1\r\n"
             b"Host: 127.0.0.1\r\nContent-Length: 0\r\n\r\n"
         )
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             await began.wait()
             assert not ended.is_set()
             writer.close()

@@ -11,7 +11,7 @@ from actorflow.workflow import ActivityContext, Registry, WorkflowContext, Workf
 from actorflow.workflow.events import Status
 from actorflow.workflow.overload import LOOK_AGAIN_NS, Backlog
 
-LIMIT_S = 20
+LIMIT_S = 120
 
 
 def test_an_answer_is_used_for_a_while() -> None:

@@ -27,7 +27,7 @@ from actorflow.server.processes import (
 )
 
 T = TypeVar("T")
-LIMIT_S = 30.0
+LIMIT_S = 120.0
 
 SERVES = """
 import asyncio, os, signal, sys, time

@@ -23,7 +23,7 @@ async def parent(ctx: WorkflowContext, depth: int) -> None:
 
 async def _tree(engine: WorkflowEngine) -> None:
     await engine.start("parent", instance_id="level-2", input="2")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(120):
         while await engine.get("level-0") is None:  # noqa: ASYNC110 -- nobody tells of a birth
             await asyncio.sleep(0)
 
@@ -38,7 +38,7 @@ async def test_a_grandchild_that_lives_holds_the_id() -> None:
             await engine.start("parent", instance_id="level-2", input="0")
         await engine.terminate("level-0")
         await engine.start("parent", instance_id="level-2", input="0")
-        found = await engine.wait_for_start("level-2", timeout_s=5)
+        found = await engine.wait_for_start("level-2", timeout_s=120)
         assert found.status is Status.RUNNING
         assert found.generation == 2
 
@@ -49,6 +49,6 @@ async def test_purged_children_hold_nothing() -> None:
         await _tree(engine)
         await engine.terminate("level-2")
         for level in (1, 0):
-            await engine.wait_for_completion(f"level-{level}", timeout_s=5)
+            await engine.wait_for_completion(f"level-{level}", timeout_s=120)
             await engine.purge(f"level-{level}", recursive=False)
         await engine.start("parent", instance_id="level-2", input="0")

@@ -69,7 +69,7 @@ async def test_one_that_fails_here_and_is_brought_back(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     target = ActorId(INSTANCE, "a")
     await start_and_send(path, MessageRow(0, target, RESULT, b"not to be read"))
-    async with engine_on(path) as engine, asyncio.timeout(20):
+    async with engine_on(path) as engine, asyncio.timeout(120):
         while not (found := parked(await engine.why("a"))):  # noqa: ASYNC110 -- nobody is told
             await asyncio.sleep(0)
         assert "'result' failed too often and is kept, not delivered: History" in found[0]
@@ -79,6 +79,6 @@ async def test_one_that_fails_here_and_is_brought_back(tmp_path: Path) -> None:
         check = Fsck(store, 1)
         await check.repair(await check.check(), owned, unpark=True)
     await store.close()
-    async with engine_on(path) as engine, asyncio.timeout(20):
+    async with engine_on(path) as engine, asyncio.timeout(120):
         while not parked(await engine.why("a")):  # noqa: ASYNC110 -- delivered, and failed again
             await asyncio.sleep(0)

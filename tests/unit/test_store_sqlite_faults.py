@@ -179,7 +179,7 @@ async def test_lock_of_another_program_is_reported_at_once(
     commit = owner.build(ActorWrite(ORDER, 1, create=True))
     with closing(sqlite3.connect(tmp_path / "actors.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(4):
             with pytest.raises(StoreUnavailableError, match="another program") as caught:
                 await store.commit(commit)
             assert caught.value.written is False

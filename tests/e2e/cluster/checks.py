@@ -1,5 +1,5 @@
 """What must hold of a cluster whatever broke, in its store, side log and logs: I1 to I9, I11,
-I13 and I14. `Reader` sees to I10 meanwhile, `Stand` to I12."""
+I13 and I14. `Reader` sees to I10 meanwhile."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 CHILD = ":0003"
 """What the id of a ledger's child adds to the id of its parent."""
 
-QUIET_S = 30.0
+QUIET_S = 180.0
 ENDED = ("COMPLETED", "TERMINATED")
 GROUP = 100
 """Instances that are read at once."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tests.e2e.cluster.audit import NO_REWRITE
 from tests.proxy import Proxy
-from tests.servers import Server
+from tests.servers import Server, free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 APP = Path(__file__).with_name("app.py")
 PARTITIONS = 16
 LEASE_S = 2.0
-START_UP_S = 30.0
-STOP_S = 20.0
+START_UP_S = 120.0
+STOP_S = 120.0
 LOG_TAIL_BYTES = 6_000
 
 
@@ -57,7 +57,9 @@ class Host:
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-m", "actorflow.server", "serve", "--app", str(APP), "--http-port", "0"),
+                *("-m", "actorflow.server", "serve", "--app", str(APP)),
+                # Clients call the old port while it is down: nobody else may get it.
+                *("--http-port", str(free_port()), "--grpc-port", "0"),
                 *("--store", self.store_url, "--partitions", str(PARTITIONS)),
                 *("--lease-seconds", str(LEASE_S), "--ready-file", str(ready)),
                 *self._arguments,

@@ -21,7 +21,7 @@ from tests.e2e.cluster.checks import fsck
 from tests.e2e.cluster.clients import GIVE_UP_S, percentile
 from tests.e2e.cluster.hosts import LEASE_S, Host
 from tests.e2e.cluster.say import say
-from tests.e2e.cluster.stand import STEADY_PART, STEADY_S, Stand, under_load
+from tests.e2e.cluster.stand import Stand, under_load
 
 if TYPE_CHECKING:
     import argparse
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
 PAUSE_S = 2.0
 """Quiet time between two faults."""
+
+STEADY_PART = 0.8
+STEADY_S = 2 * LEASE_S + 5
+"""I12: so long after the last fault so much is done of what was done before the first."""
 
 STALL_S = 4.0
 STORE_PAUSE_MS = 3_000

@@ -11,23 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 from tests.e2e.cluster.audit import ServerLog
 from tests.e2e.cluster.checks import check_all, check_instances
-from tests.e2e.cluster.clients import GIVE_UP_S, STARTS_PER_S, Caller, Load, Probes, percentile
-from tests.e2e.cluster.hosts import LEASE_S, Site, site
-from tests.e2e.cluster.patience import patience
+from tests.e2e.cluster.clients import (
+    ATTEMPT_S,
+    GIVE_UP_S,
+    STARTS_PER_S,
+    Caller,
+    Load,
+    Probes,
+    percentile,
+)
+from tests.e2e.cluster.hosts import Site, site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
-
-WINDOW_S = 4.0
-"""How long throughput is measured."""
-
-STEADY_PART = 0.8
-STEADY_S = 2 * LEASE_S + 5
-"""After this long as much is done as before; measured over one more window."""
-
-STEADY_STARTS_PER_S = 8.0
-"""Starts where throughput is compared: fewer than two cores can do while they do other things."""
 
 
 @dataclass(slots=True)
@@ -63,24 +60,13 @@ class Stand:
         while len(self.load.accepted) < count:  # noqa: ASYNC110 -- a number tells nobody
             await asyncio.sleep(0.1)
 
-    async def finished_per_s(self) -> float:
-        """Return how many workflows end in a second, now."""
-        before = self.load.finished
-        await asyncio.sleep(WINDOW_S)
-        return (self.load.finished - before) / WINDOW_S
-
-    async def until_steady(self, base_per_s: float) -> None:
-        """I12: soon as many end as before the first fault."""
+    async def until_finished(self, count: int) -> None:
+        """Wait until so many more workflows have ended: work goes on."""
         loop = asyncio.get_running_loop()
-        began_s, per_s = loop.time(), 0.0
-        while per_s < STEADY_PART * base_per_s:
-            late = loop.time() - began_s > STEADY_S * patience()
-            assert not late, f"{per_s:.1f} a second, not {base_per_s:.1f}"
-            per_s = await self.finished_per_s()
-        sys.stdout.write(
-            f"{per_s:.1f} workflows a second {loop.time() - began_s:.1f} s after the last fault, "
-            f"{base_per_s:.1f} before the first\n"
-        )
+        began_s, end = loop.time(), self.load.finished + count
+        while self.load.finished < end:  # noqa: ASYNC110 -- a number tells nobody
+            await asyncio.sleep(0.1)
+        sys.stdout.write(f"{count} more workflows in {loop.time() - began_s:.1f} s\n")
 
     def report(self) -> str:
         return (
@@ -98,8 +84,8 @@ async def under_load(
     clients: int = 20,
     keep_alive: bool = True,
     give_up_s: float = GIVE_UP_S,
-    starts_per_s: float | None = None,
-    steady: bool = False,
+    attempt_s: float = ATTEMPT_S,
+    starts_per_s: float = STARTS_PER_S,
     loses_tails: bool = False,
     **where: Any,
 ) -> AsyncIterator[Stand]:
@@ -108,21 +94,20 @@ async def under_load(
     Args:
         keep_alive: whether clients use a connection again.
         give_up_s: see `Caller`.
+        attempt_s: see `Caller`.
         starts_per_s: see `Load`.
-        steady: whether throughput is compared, before the first fault and after the last (I12).
         loses_tails: whether the store is replaced by one that has not got its newest writes; no log
             has all commits then.
         where: see `site`.
     """
     async with (
         site(folder, hosts, **where) as place,
-        Caller(place, keep_alive=keep_alive, give_up_s=give_up_s) as caller,
+        Caller(place, keep_alive=keep_alive, give_up_s=give_up_s, attempt_s=attempt_s) as caller,
     ):
-        pace = starts_per_s or (STEADY_STARTS_PER_S if steady else STARTS_PER_S)
-        load = Load(caller, starts_per_s=pace, loses_tails=loses_tails)
+        load = Load(caller, starts_per_s=starts_per_s, loses_tails=loses_tails)
         with contextlib.closing(ServerLog(place.redis)) as log:
             stand = Stand(place, caller, load, Probes(caller), log)
-            async with _at_work(stand, clients, steady=steady):
+            async with _at_work(stand, clients):
                 yield stand
             stand.logged = await check_all(
                 place,
@@ -137,18 +122,13 @@ async def under_load(
 
 
 @contextlib.asynccontextmanager
-async def _at_work(stand: Stand, clients: int, *, steady: bool) -> AsyncIterator[None]:
+async def _at_work(stand: Stand, clients: int) -> AsyncIterator[None]:
     """Let clients work until the caller has done its worst, and their calls to the end."""
     await stand.probes.start()
     async with asyncio.TaskGroup() as group:
         for _ in range(clients):
             group.create_task(stand.load.client())
-        if steady:
-            await asyncio.sleep(LEASE_S)
-            base_per_s = await stand.finished_per_s()
         yield
-        if steady:
-            await stand.until_steady(base_per_s)
         stand.load.enough.set()
     sys.stdout.write(stand.report())
     assert stand.caller.without_retry_after == 0
