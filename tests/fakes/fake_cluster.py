@@ -5,7 +5,7 @@ They work as the real ones do, and lose, repeat and delay letters on request.
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from actorflow.actors.errors import StoreUnavailableError
@@ -91,8 +91,9 @@ class FakeTransport:
         """Go on."""
         self._clear.set()
 
-    async def open(self, host: str) -> None:
+    async def open(self, host: str, failed: Callable[[StoreUnavailableError], None]) -> None:
         """See `Transport`."""
+        del failed  # it recovers from nothing by itself
         self._host = host
         self._places[host] = 0
         self._post.listen(self._event)

@@ -34,6 +34,9 @@ class Listener:
     def heard(self, members: Sequence[Member]) -> None:
         self.members = list(members)
 
+    def unheard(self, error: Exception) -> None:
+        raise error
+
     def lease_lost(self, lease: Lease, error: Exception) -> None:
         self.lost.append(lease)
 

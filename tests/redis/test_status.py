@@ -79,7 +79,7 @@ async def test_letters_count_until_a_commit_notes_them(
 ) -> None:
     monkeypatch.setattr(status_module, "UNREAD_MAX", 4)
     post = RedisPost(store)
-    await post.open("h")
+    await post.open("h", lambda error: pytest.fail(str(error)))
     try:
         await post.send([(2, b"one"), (2, b"two"), (2, b"three")])
         got = await owned(store, 2)

@@ -211,6 +211,9 @@ class Threaded:
         self.members = list(members)
         self.heard_in.add(threading.get_ident())
 
+    def unheard(self, error: Exception) -> None:
+        raise error
+
     def lease_lost(self, lease: Lease, error: ActorflowError) -> None:
         assert "blocked" in str(error)
         self.lost.append(lease)

@@ -55,6 +55,9 @@ class Cluster(NamedTuple):
 CUT_OFF_S = 5.0
 """A host whose heartbeats fail for this long is no longer healthy."""
 
+HEARTBEAT = "heartbeat"
+"""What is in trouble while no heartbeat reaches the store."""
+
 MOVED_PAUSE_S = 0.02
 """Pause before a call is tried again that met a partition on its way; doubles up to
 `MOVED_PAUSE_MAX_S`."""
@@ -104,6 +107,7 @@ class ClusterHost:
             partitions,
             owner,
             env.host,
+            env.outage,
             ttl_ms=ttl_ms,
         )
         self._announcer = Announcer(
@@ -117,7 +121,7 @@ class ClusterHost:
 
     async def start(self) -> None:
         """Open the inbox and begin to take a share of the partitions."""
-        await self._cluster.transport.open(self._host_id)
+        await self._cluster.transport.open(self._host_id, self._env.outage.failed)
         spawn = self._env.host.spawn
         spawn(self.exchange.send_loop(), "letters-out")
         spawn(self.exchange.receive_loop(), "letters-in")
@@ -231,7 +235,12 @@ class ClusterHost:
 
     def heard(self, members: Sequence[Member]) -> None:
         """See `keeper.Ears`."""
+        self._env.outage.answered(HEARTBEAT)
         self.placement.look(members)
+
+    def unheard(self, error: StoreUnavailableError) -> None:
+        """See `keeper.Ears`."""
+        self._env.outage.failed(error, HEARTBEAT)
 
     def lease_lost(self, lease: Lease, error: ActorflowError) -> None:
         """See `keeper.Ears`."""

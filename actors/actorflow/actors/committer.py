@@ -72,7 +72,7 @@ class Committer:
         self.in_flight = None
         self._proofs = PROOFS
         self._resending = False
-        self.trouble = ""
+        self._is_well()
 
     @property
     def is_proven(self) -> bool:
@@ -83,6 +83,7 @@ class Committer:
         """End the ownership; an answer that is still to come is ignored. Whoever waits for the
         commit in flight is told that nobody knows about it."""
         self._life += 1
+        self._env.outage.answered(self)
         batch, self.in_flight = self.in_flight, None
         if batch is not None:
             self._env.counters.commits_abandoned += 1
@@ -114,7 +115,7 @@ class Committer:
         if life != self._life or result is None:
             return
         was_silent, self._resending = self._resending, False
-        self.trouble = ""
+        self._is_well()
         counters = self._env.counters
         match result:
             case CommitResult.OK | CommitResult.ALREADY:
@@ -165,16 +166,17 @@ class Committer:
     def read_answered(self) -> None:
         """A read that had failed was answered: all is well, unless a commit still has no answer."""
         if not self._resending:
+            self._is_well()
+
+    def _is_well(self) -> None:
+        if self.trouble:
             self.trouble = ""
+            self._env.outage.answered(self)
 
     async def wait_out_trouble(
         self, error: StoreUnavailableError, pause_s: float = RETRY_FIRST_S
     ) -> None:
         """Note that the store does not answer, and pause with jitter before the next try."""
-        if not self.trouble:
-            _log.warning(
-                "store does not answer; new calls are refused until it does",
-                extra={"partition": self._partition, "cause": str(error)},
-            )
+        self._env.outage.failed(error, self)
         self.trouble = str(error) or type(error).__name__
         await asyncio.sleep(pause_s * (0.5 + self._env.ids.jitter()))  # noqa: TID251 -- back-off

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from actorflow.actors.address import partition_of
 from actorflow.actors.errors import StoreFullError, UnknownActorTypeError
+from actorflow.actors.outage import Outage
 from actorflow.actors.pulse import Pulse
 from actorflow.actors.room import Room
 
@@ -107,6 +108,9 @@ class Environment:
 
     room: Room = field(default_factory=Room)
     """Whether the store takes new actors."""
+
+    outage: Outage = field(default_factory=Outage)
+    """Who hears of a store that does not answer."""
 
     def partition_of(self, actor: ActorId) -> int:
         """Return the partition that owns an actor."""

@@ -75,6 +75,7 @@ class Exchange:
         self._partitions = partitions
         self._partition_of = env.partition_of
         self._watched = env.watched
+        self._outage = env.outage
         self._deliver = deliver
         self._outbound: list[tuple[int | str, bytes]] = []
         self._work = asyncio.Event()
@@ -171,8 +172,7 @@ class Exchange:
             self._work.clear()
             try:
                 await self.flush()
-            except StoreUnavailableError as error:
-                _log.warning("letters lost", extra={"cause": str(error)})
+            except StoreUnavailableError:
                 await asyncio.sleep(RETRY_S)  # noqa: TID251 -- back-off
 
     # ---- receiving -----------------------------------------------------------------------------
@@ -183,7 +183,7 @@ class Exchange:
             try:
                 received = await self._transport.receive()
             except StoreUnavailableError as error:
-                _log.warning("no letters for now", extra={"cause": str(error)})
+                self._outage.failed(error)
                 await asyncio.sleep(RETRY_S)  # noqa: TID251 -- back-off
                 continue
             for item in received:
@@ -291,8 +291,13 @@ class Exchange:
         """Send all that was posted. Raises StoreUnavailableError."""
         async with self._sending:
             letters, self._outbound = self._outbound, []
-            if letters:
+            if not letters:
+                return
+            try:
                 await self._transport.send(letters)
+            except StoreUnavailableError as error:
+                self._outage.letters_lost(len(letters), error)
+                raise
 
 
 class _RemoteWatch:

@@ -53,6 +53,10 @@ class Ears(Protocol):
         """A heartbeat has reached the store, which knows these hosts."""
         ...
 
+    def unheard(self, error: StoreUnavailableError) -> None:
+        """A heartbeat or renewal has not reached the store, or nobody knows."""
+        ...
+
     def lease_lost(self, lease: Lease, error: ActorflowError) -> None:
         """A lease is not ours any more."""
         ...
@@ -86,7 +90,7 @@ class Keeper:
         self._book = LeaseBook(ttl_ms / 1e3)
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._beat_at_s = self._ask_at_s = self._renew_at_s = 0.0
-        self._given_up = False
+        self._given_up = self._said_silent = False
 
     async def run(self, line: Lifeline) -> None:
         """Keep the host alive over an open line until cancelled."""
@@ -112,7 +116,7 @@ class Keeper:
             if not self._given_up:
                 begin("give-up", self._give_up)
             return
-        self._given_up = False
+        self._given_up = self._said_silent = False
         if now_s >= self._beat_at_s:
             self._beat_at_s = now_s + BEAT_S
             begin("heartbeat", self._beat)
@@ -128,7 +132,7 @@ class Keeper:
                     self._clock.told(store_ns)
             members = await line.beat(self._host, self._info)
         except StoreUnavailableError as error:
-            _log.warning("heartbeat not sent", extra={"cause": str(error)})
+            self._tell(self._ears.unheard, error)
             return
         if self._watchdog.state is LoopState.ALIVE:  # else they would only pile up
             self._tell(self._ears.heard, members)
@@ -139,37 +143,39 @@ class Keeper:
         problems = [problem for problem in await asyncio.gather(*renewals) if problem]
         if problems:
             self._renew_at_s = now_s + BEAT_S
-            _log.warning(
-                "leases not renewed", extra={"leases": len(problems), "cause": problems[0]}
-            )
+            self._tell(self._ears.unheard, problems[0])
 
-    async def _renew_one(self, line: Lifeline, lease: Lease, now_s: float) -> str:
-        """Return why it was not possible, "" when there was an answer."""
+    async def _renew_one(
+        self, line: Lifeline, lease: Lease, now_s: float
+    ) -> StoreUnavailableError | None:
+        """Return why it was not possible, None when there was an answer."""
         try:
             renewed = await line.renew(lease, ttl_ms=self._ttl_ms)
         except StoreUnavailableError as error:
-            return str(error) or type(error).__name__
+            return error
         self._book.renewed(lease, now_s)
         if not renewed:
             gone = FencedOutError(
                 f"partition {lease.partition} has another owner, or its store lost commits; retry"
             )
             self._tell(self._ears.lease_lost, lease, gone)
-        return ""
+        return None
 
     async def _give_up(self, line: Lifeline, _: float) -> None:
         """Let others take the partitions at once; the host's loop may come back or not."""
         leases = self._pulse.leases
         silent_s = round(self._watchdog.silent_s, 1)
-        _log.error(
-            "the event loop is silent; its partitions are given up",
-            extra={"seconds": silent_s, "partitions": len(leases)},
-        )
+        if not self._said_silent:
+            self._said_silent = True
+            _log.error(
+                "the event loop is silent; its partitions are given up",
+                extra={"seconds": silent_s, "partitions": len(leases)},
+            )
         try:
             await line.leave(self._host)
             await asyncio.gather(*map(line.release, leases))
         except StoreUnavailableError as error:
-            _log.warning("leases not released; they end", extra={"cause": str(error)})
+            self._tell(self._ears.unheard, error)
             return
         self._given_up = True
         for lease in leases:
@@ -178,6 +184,10 @@ class Keeper:
                 f"blocked for {silent_s:g} s; retry"
             )
             self._tell(self._ears.lease_lost, lease, gone)
+
+    def troubled(self, error: StoreUnavailableError) -> None:
+        """There is no lifeline for now."""
+        self._tell(self._ears.unheard, error)
 
     def _tell(self, listener: Callable[..., None], *news: object) -> None:
         try:
@@ -292,7 +302,7 @@ class InThread:
                 await line.open()
                 await keeper.run(line)
             except StoreUnavailableError as error:
-                _log.warning("no heartbeat for now", extra={"cause": str(error)})
+                keeper.troubled(error)
             except Exception:  # noqa: BLE001 -- the supervisor of the keeper: leases depend on it
                 _log.critical("the keeper of leases failed; it begins again", exc_info=True)
             finally:

@@ -43,6 +43,7 @@ class Owner:
         self._clock = env.clock
         self._ids = env.ids
         self._limits = env.limits
+        self._outage = env.outage
         self._owned = env.host.partition_owned
         self._left = env.host.partition_left
 
@@ -85,12 +86,13 @@ class Owner:
             try:
                 await self.own(partition, ttl_ms=ttl_ms)
             except StoreUnavailableError as error:
-                _log.warning("partition not acquired; will retry", extra={"cause": str(error)})
+                self._outage.failed(error, partition)
             except Exception:  # noqa: BLE001 -- the supervisor of partitions: none stays down for good
                 _log.critical("partition not acquired; will retry", exc_info=True)
             else:
-                return
+                break
             pause_s = min(2 * pause_s, ACQUIRE_RETRY_MAX_S)
+        self._outage.answered(partition)
 
     async def release_dead(self, partition: Partition, held: Held) -> None:
         """End the lease of an owner that is believed dead; if it lives, the fence stops it."""
@@ -105,7 +107,7 @@ class Owner:
         try:
             await self._store.release(lease)
         except StoreUnavailableError as error:
-            _log.warning("lease not released; it ends by itself", extra={"cause": str(error)})
+            self._outage.failed(error)
 
     async def widen_window(self, partition: Partition) -> None:
         """Bring the next reminders of an owned partition from the store into memory."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from actorflow.actors.environment import Host
     from actorflow.actors.errors import ActorflowError
+    from actorflow.actors.outage import Outage
     from actorflow.actors.owner import Owner
     from actorflow.actors.partition import Partition
     from actorflow.actors.ports import Held
@@ -77,10 +78,12 @@ class Placement:
         partitions: Sequence[Partition],
         owner: Owner,
         host: Host,
+        outage: Outage,
         *,
         ttl_ms: int,
     ) -> None:
         self._host_id = host_id
+        self._outage = outage
         self._partitions = partitions
         self._owner = owner
         self._host = host
@@ -208,7 +211,7 @@ class Placement:
             await steps()
         except StoreUnavailableError as error:
             self.trouble = str(error)
-            _log.warning("move not done", extra={"partition": partition.index, "cause": str(error)})
+            self._outage.failed(error)
             await asyncio.sleep(RETRY_S)  # noqa: TID251 -- back-off
         finally:
             self._moving.pop(partition.index, None)

@@ -26,6 +26,7 @@ from actorflow.actors.errors import (
 from actorflow.actors.letters import HostLetter, LinkAck, LinkBatch
 from actorflow.actors.limits import Limits, limits_for
 from actorflow.actors.message import Message
+from actorflow.actors.outage import Outage
 from actorflow.actors.owner import Owner
 from actorflow.actors.partition import Partition
 from actorflow.actors.reference import ActorRef
@@ -94,6 +95,7 @@ class ActorSystem:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = self._stopped = False
         self.counters = Counters()
+        self._outage = Outage()
 
     # ---- life ----------------------------------------------------------------------------------
 
@@ -125,6 +127,7 @@ class ActorSystem:
             counters=self.counters,
             watched=self._watched,
             partition_count=self._partition_count,
+            outage=self._outage,
         )
         try:
             self._partitions = [Partition(i, env) for i in range(self._partition_count)]
@@ -147,6 +150,7 @@ class ActorSystem:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._outage.close()
         await self._store.close()
 
     async def _drain(self, drain_s: float, stopping: StoppingError) -> None:
@@ -174,20 +178,15 @@ class ActorSystem:
         return stopping
 
     async def _begin_to_own(self, env: Environment) -> None:
-        self._owner = Owner(self.host_id, env)
+        self._owner, ttl_ms = Owner(self.host_id, env), self._lease_ttl_ms
         if self._cluster_parts is not None:
             self._cluster = ClusterHost(
-                self.host_id,
-                self._cluster_parts,
-                env,
-                self._partitions,
-                self._owner,
-                ttl_ms=self._lease_ttl_ms,
+                self.host_id, self._cluster_parts, env, self._partitions, self._owner, ttl_ms=ttl_ms
             )
             await self._cluster.start()
             return
         for partition in self._partitions:
-            await self._owner.own(partition, ttl_ms=self._lease_ttl_ms)
+            await self._owner.own(partition, ttl_ms=ttl_ms)
 
     async def _keep_house(self) -> None:
         until_window_s = self.limits.reminder_window_s / 2
@@ -442,7 +441,7 @@ class ActorSystem:
 
     def partition_lost(self, partition: int, error: Exception) -> None:
         """See `environment.Host.partition_lost`."""
-        _log.error("partition lost", extra={"partition": partition, "cause": str(error)})
+        self._outage.partition_lost(partition, error)
         if self._cluster is not None:
             self._cluster.left(partition)
         elif not self._stopping:

@@ -4,9 +4,10 @@ Letters may be lost, repeated or late. There is no connection between hosts: eac
 host has an inbox in the store that everybody may append to, and its owner reads it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+from actorflow.actors.errors import StoreUnavailableError
 from actorflow.actors.ports import Lease
 
 
@@ -32,8 +33,9 @@ class Transport(Protocol):
     Raises, all methods: StoreUnavailableError; what was to be sent may or may not arrive.
     """
 
-    async def open(self, host: str) -> None:
-        """Begin to receive what is sent to this host."""
+    async def open(self, host: str, failed: Callable[[StoreUnavailableError], None]) -> None:
+        """Begin to receive what is sent to this host. `failed` hears of each failure from which
+        the transport recovers by itself."""
         ...
 
     async def close(self) -> None:

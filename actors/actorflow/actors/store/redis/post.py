@@ -8,7 +8,6 @@ and `transport.Membership`.
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 from actorflow.actors.errors import StoreUnavailableError, UsageError
@@ -17,13 +16,11 @@ from actorflow.actors.store.redis.script import BEAT, SEND
 from actorflow.actors.transport import Member, Received
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from actorflow.actors.store.redis.client import RedisClient
     from actorflow.actors.store.redis.script import Argument
     from actorflow.actors.store.redis.store import RedisStore
-
-_log = logging.getLogger(__name__)
 
 BLOCK_MS = 2_000
 """How long one read waits for letters."""
@@ -74,14 +71,16 @@ class RedisPost:
         self._trimmer: asyncio.Task[None] | None = None
         self._arrived: list[Received] = []
         self._event = asyncio.Event()
+        self._failed: Callable[[StoreUnavailableError], None] = _unheard
         self._client: RedisClient | None = None
         self._reading: RedisClient | None = None
 
     # ---- Transport -----------------------------------------------------------------------------
 
-    async def open(self, host: str) -> None:
+    async def open(self, host: str, failed: Callable[[StoreUnavailableError], None]) -> None:
         """See `Transport.open`."""
         self._host = host
+        self._failed = failed
         self._client = self._store.another_client()
         self._reading = self._store.another_client(extra_s=BLOCK_MS / 1e3)
         self._begin(host, "0")
@@ -189,7 +188,7 @@ class RedisPost:
             try:
                 await self._read(client, addresses)
             except StoreUnavailableError as error:
-                _log.warning("inbox not readable", extra={"cause": str(error)})
+                self._failed(error)
                 await asyncio.sleep(RETRY_S)  # noqa: TID251 -- back-off
 
     async def _read(self, client: RedisClient, addresses: list[int | str]) -> None:
@@ -222,7 +221,7 @@ class RedisPost:
         try:
             await self._open_client().ask(self._inbox(address).slot, command)
         except StoreUnavailableError as error:
-            _log.warning("inbox not trimmed", extra={"cause": str(error)})
+            self._failed(error)
 
     # ---- names ---------------------------------------------------------------------------------
 
@@ -242,3 +241,8 @@ class RedisPost:
         if self._client is None:
             raise UsageError("the post is not open; the actor system opens it")
         return self._client
+
+
+def _unheard(error: StoreUnavailableError) -> None:
+    """Nobody listens: the post is not open."""
+    del error
