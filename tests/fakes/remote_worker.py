@@ -73,6 +73,7 @@ class RemoteWorker:
         sends_tokens: False for an SDK that does not send tokens back.
         answer: how answers are sent; it gets a function that sends one and may call it as often
             as it likes.
+        look: is shown each item.
 
     What it runs goes on when the stream ends, as in the SDKs; `kill` ends all at once.
     """
@@ -88,6 +89,7 @@ class RemoteWorker:
         sends_tokens: bool = True,
         items_max: int = 100,
         answer: Callable[[Answer], Awaitable[None]] | None = None,
+        look: Callable[[TurnItem | ActivityItem], None] = lambda _: None,
     ) -> None:
         self._reach = reach
         self.app_id = app_id
@@ -97,6 +99,7 @@ class RemoteWorker:
         self._sends_tokens = sends_tokens
         self._items_max = items_max
         self._answer = answer or once
+        self._look = look
         self._tasks: set[asyncio.Task[None]] = set()
         self._reader: asyncio.Task[None] | None = None
         self.stream: WorkerStream | None = None
@@ -136,6 +139,7 @@ class RemoteWorker:
         stream = self.stream = engine.workers.connect(self.app_id, items_max=self._items_max)
         try:
             while (item := await stream.next()) is not None:
+                self._look(item)
                 self.items.append(item)
                 self._spawn(self._do(item))
         finally:

@@ -19,6 +19,7 @@ from tests.sim.faulty_store import NO_FAULTS, Faults, FaultyStore
 from tests.sim.host import World
 from tests.sim.invariants import check_committed, check_ownership, check_quiet, stored_instances
 from tests.sim.loop import SimClock
+from tests.sim.shown import Shown
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -136,6 +137,7 @@ class RemoteStand:
         self.log = WorkLog()
         self.failures: dict[int, int] = {}
         self.workers: list[RemoteWorker] = []
+        self.shown = Shown(self.memory)
         self.errors: list[BaseException] = []
         self.finished: dict[str, Instance] = {}
 
@@ -166,6 +168,7 @@ class RemoteStand:
         default any."""
         settings = {"workflows": WORKFLOWS, "log": self.log, **settings}
         settings.setdefault("activities", self.activities())
+        settings.setdefault("look", self.shown.check)
         worker = RemoteWorker(lambda: self.reach(host), **settings)
         worker.start()
         self.workers.append(worker)
@@ -296,3 +299,4 @@ class RemoteStand:
         if not faults:
             assert self.log.twice_at_once == set()
         assert any(stored.state.is_remote for stored in stored_instances(self.memory))
+        assert self.shown.checked

@@ -68,8 +68,7 @@ class Partition:
             wake=self._schedule_drain,
             park=self._park,
             erase=self._erase,
-            trouble=self._committer.wait_out_trouble,
-            answered=self._committer.read_answered,
+            committer=self._committer,
         )
 
     # ---- ownership -----------------------------------------------------------------------------

@@ -22,12 +22,12 @@ from actorflow.actors.ports import ActorRecord
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from actorflow.actors.actor import TurnActor
     from actorflow.actors.address import ActorId
+    from actorflow.actors.committer import Committer
     from actorflow.actors.environment import Environment
-    from actorflow.actors.errors import StoreUnavailableError
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Roster:
     `park` with a durable message that can reach nobody. Actors are kept in order of their last use.
     """
 
-    def __init__(  # noqa: PLR0913 -- the ways out of the roster
+    def __init__(
         self,
         partition: int,
         env: Environment,
@@ -52,10 +52,10 @@ class Roster:
         wake: Callable[[], None],
         park: Callable[[Message, str], None],
         erase: Callable[[Activation, Message], None],
-        trouble: Callable[[StoreUnavailableError], Awaitable[None]],
-        answered: Callable[[], None],
+        committer: Committer,
     ) -> None:
         self._env = env
+        self._committer = committer
         self._wake = wake
         self._park = park
         self._erase = erase
@@ -67,8 +67,8 @@ class Roster:
             partition,
             spawn=env.host.spawn,
             loaded=self._loaded,
-            trouble=trouble,
-            answered=answered,
+            trouble=committer.wait_out_trouble,
+            answered=committer.read_answered,
         )
         self._unknown_types: set[str] = set()
         self.parked: dict[ActorId, list[tuple[str, str]]] = {}
@@ -84,10 +84,21 @@ class Roster:
         """Return the activation of an actor, if it is in memory."""
         return self._activations.get(actor)
 
-    def live(self, actor: ActorId) -> TurnActor | None:
-        """Return the live object of an actor; None when it is not in memory, or not yet."""
+    def live(self, actor: ActorId, *, settled: bool = False) -> TurnActor | None:
+        """Return the live object of an actor; None when it is not in memory, or not yet.
+
+        Args:
+            settled: it must be in no turn, and its newest one committed.
+        """
         activation = self._activations.get(actor)
-        return activation.actor if activation is not None else None
+        if activation is None:
+            return None
+        if settled and (
+            activation.state is ActivationState.RUNNING
+            or activation.last_seq > self._committer.committed_seq
+        ):
+            return None
+        return activation.actor
 
     def clear(self, error: ActorflowError) -> None:
         """Drop everybody; whoever waits for an answer gets `error`."""

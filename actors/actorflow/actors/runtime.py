@@ -255,8 +255,8 @@ class ActorSystem:
         Returns: whether this call consumed the message; False when that was done before.
 
         Raises:
-            UnfitCompletionError: see `WorkerType.fits`.
             UnavailableError: nobody can say; the same call again does no harm.
+            UnfitCompletionError: see `WorkerType.fits`.
         """
         target, payload = key.target, pack_completion(key, sends)
         partition = self._partitions[partition_of(target, self._partition_count)]
@@ -315,9 +315,10 @@ class ActorSystem:
         """Search actors by their summaries. Raises StoreUnavailableError."""
         return await self._store.find(query)
 
-    def live(self, actor: ActorId) -> TurnActor | None:
-        """Return the live object of an actor, to look at; None when it is not in memory here."""
-        return self._partitions[partition_of(actor, self._partition_count)].roster.live(actor)
+    def live(self, actor: ActorId, *, settled: bool = False) -> TurnActor | None:
+        """Return the live object of an actor, to look at; see `Roster.live`."""
+        roster = self._partitions[partition_of(actor, self._partition_count)].roster
+        return roster.live(actor, settled=settled)
 
     def parked(self, actor: ActorId) -> Sequence[tuple[str, str]]:
         """Return method and reason of the parked messages for an actor that is owned here."""

@@ -69,6 +69,10 @@ class Answers:
         if known is not None and known[0] == work.key:
             del self._given[work.asked]
 
+    def sends_no_tokens(self, app_id: str) -> bool:
+        """Whether workers of the app have answered without a token."""
+        return app_id in self._sends_no_tokens
+
     def could_be_mistaken(self, work: Work) -> bool:
         """Whether an answer to this work could be one to what a worker has, of an earlier run."""
         known = self._given.get(work.asked)

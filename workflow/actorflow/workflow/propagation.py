@@ -72,9 +72,14 @@ class Lineage:
         """Note an event that was appended to the log."""
         self._log.append(entry)
 
+    @property
+    def log(self) -> list[bytes]:
+        """The log so far: the list grows, and is never changed otherwise."""
+        return self._log
+
     def begin_again(self) -> None:
         """The log begins anew."""
-        self._log.clear()
+        self._log = []
 
     def shown(self, scope: str, state: InstanceState, app_id: str) -> PropagatedHistory | None:
         """Return what a request with this scope is shown; None when it asks for nothing."""

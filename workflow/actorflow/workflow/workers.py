@@ -13,11 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from actorflow.actors import ActorId
-from actorflow.actors.errors import (
-    ActorflowError,
-    CorruptError,
-    StoppingError,
-)
+from actorflow.actors.errors import ActorflowError, StoppingError
 from actorflow.workflow.answers import Answers
 from actorflow.workflow.apps import Apps
 from actorflow.workflow.lending import Lending
@@ -33,7 +29,8 @@ from actorflow.workflow.requests import (
     pack,
 )
 from actorflow.workflow.streams import ITEMS_MAX, TURNS, Key, WorkerStream, Works
-from actorflow.workflow.workitem import TurnItem, activity_item, turn_item
+from actorflow.workflow.turns import Turns
+from actorflow.workflow.workitem import TurnItem, activity_item
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +78,7 @@ class WorkerPool:
         self._actors = actors
         self._permits = permits
         self._limits = limits
-        self._now_ns = now_ns
+        self._turns = Turns(actors, now_ns)
         self._apps: dict[str, _App] = {}
         self._works = Works()
         self._answers = Answers(actors, app_id, ended=self._forget, failed=self._not_taken)
@@ -390,17 +387,25 @@ class WorkerPool:
     def _give(self, work: Work, stream: WorkerStream) -> None:
         work.holder = stream
         stream.given[work.key] = work
+        item: Item | None
         if isinstance(work.request, WorkItem):
             item = activity_item(work.key, work.request)
-            self._answers.given(work, item.token)
-            stream.push(item)
         else:
-            self._actors.spawn(self._give_turn(work, work.request, stream), "give-turn")
+            # Answers without tokens find what was given last. That a second worker answers the turn
+            # before, right after the first one, must not be taken for an answer to this one.
+            is_guessed = self._answers.sends_no_tokens(work.app_id)
+            item = None if is_guessed else self._turns.from_memory(work, work.request)
+            if item is None:
+                self._actors.spawn(self._give_turn(work, work.request, stream), "give-turn")
+                return
+            work.shown = item.token
+        self._answers.given(work, item.token)
+        stream.push(item)
 
     async def _give_turn(self, work: Work, wanted: WorkerWanted, stream: WorkerStream) -> None:
         """Show the worker the history and the facts, as committed by now."""
         try:
-            item, exists = await self._turn_of(work, wanted)
+            item, exists = await self._turns.from_store(work, wanted)
             if item is None and self._has(stream, work):
                 # It waits for nothing that a worker could do: it asks again when it does.
                 instance = ActorId(instance_type(work.app_id), work.key.target.key)
@@ -423,26 +428,6 @@ class WorkerPool:
     def _has(self, stream: WorkerStream, work: Work) -> bool:
         """Whether the work is still to be done, and by that worker."""
         return self._works.get(work.key) is work and stream.given.get(work.key) is work
-
-    async def _turn_of(self, work: Work, wanted: WorkerWanted) -> tuple[TurnItem | None, bool]:
-        """Return the turn, and whether the instance exists. Raises UnavailableError."""
-        instance = ActorId(instance_type(work.app_id), work.key.target.key)
-        try:
-            (record,) = await self._actors.read([instance], with_log=True)
-            if record is None:
-                return None, False
-            item = turn_item(
-                record,
-                key=work.key,
-                execution_id=wanted.execution_id,
-                now_ns=self._now_ns(),
-                shown=work.shown,
-            )
-        except CorruptError as error:
-            extra = {"instance_id": instance.key, "error": str(error)}
-            _log.error("instance cannot be read; its bytes are kept", extra=extra)
-            return None, True
-        return item, True
 
     # ---- answers -------------------------------------------------------------------------------
 

@@ -1,5 +1,8 @@
 """PURE. What remote workers are given to do, and the tokens by which their answers find back.
 
+A turn is made of what is committed: of the record of its instance, or of the live instance while it
+knows nothing that is not.
+
 A token says all that an answer needs: it is good after a restart, on every host, and when somebody
 else has been given the same work since. It is no secret and no proof: when the answer comes, it is
 held against the request that is committed (`fitting`) and by the instance against what it is at.
@@ -7,13 +10,16 @@ held against the request that is committed (`fitting`) and by the instance again
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, overload
 
 import msgspec
+from msgspec.structs import replace
 
 from actorflow.actors.address import ActorId
 from actorflow.actors.completion import DeliveryKey
+from actorflow.workflow.codec import decode_event
 from actorflow.workflow.events import ExecutionStarted, HistoryEvent, TurnStarted
 from actorflow.workflow.outbound import SPREAD
 from actorflow.workflow.propagation import propagated_of
@@ -22,6 +28,7 @@ from actorflow.workflow.requests import ACTIVITY, WORKER, WorkItem
 
 if TYPE_CHECKING:
     from actorflow.actors.ports import ActorRecord
+    from actorflow.workflow.execution import Execution
     from actorflow.workflow.propagation import PropagatedHistory
 
 
@@ -89,13 +96,52 @@ def token_of(text: str) -> Token | None:
         return None
 
 
+class LoggedEvents(Sequence[HistoryEvent]):
+    """The first events of a log that may grow, decoded when they are looked at: a worker with a
+    memory is sent the newest of them only.
+
+    Args:
+        entries: the log, without the input of the start.
+        count: how many of them.
+        input: of the start.
+    """
+
+    __slots__ = ("_count", "_entries", "_input")
+
+    def __init__(self, entries: Sequence[bytes], count: int, input: str | None) -> None:
+        self._entries = entries
+        self._count = count
+        self._input = input
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> HistoryEvent: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[HistoryEvent]: ...
+
+    def __getitem__(self, index: int | slice) -> HistoryEvent | Sequence[HistoryEvent]:
+        if isinstance(index, slice):
+            chosen = range(*index.indices(self._count))
+            return tuple(self._event(self._entries[n]) for n in chosen)
+        return self._event(self._entries[range(self._count)[index]])
+
+    def _event(self, entry: bytes) -> HistoryEvent:
+        event = decode_event(entry)
+        if self._input is not None and isinstance(event, ExecutionStarted):
+            return replace(event, input=self._input)
+        return event
+
+
 @dataclass(frozen=True, slots=True)
 class TurnItem:
     """Facts to run the code of an instance over. `new_events` begins with a TurnStarted."""
 
     instance_id: str
     execution_id: str
-    past_events: tuple[HistoryEvent, ...]
+    past_events: Sequence[HistoryEvent]
     new_events: tuple[HistoryEvent, ...]
     token: TurnToken
     propagated: PropagatedHistory | None = None
@@ -109,26 +155,31 @@ class ActivityItem:
     token: ActivityToken
 
 
-def turn_item(
-    record: ActorRecord,
-    *,
-    key: DeliveryKey,
-    execution_id: str,
-    now_ns: int,
-    shown: TurnToken | None = None,
-) -> TurnItem | None:
-    """Return the turn that an instance waits for; None when it does not wait for a remote worker.
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """The request for a worker that a turn answers.
 
     Args:
-        key: of the request for a worker.
-        execution_id: of that request, "" from a release that did not say.
+        key: of the request.
+        execution_id: as the request says, "" from a release that did not.
+        now_ns: UTC.
         shown: what another worker was shown of this turn. It is shown again, and no fact more,
             while that can still be answered: so an answer fits, whichever of them it comes from.
+    """
+
+    key: DeliveryKey
+    execution_id: str
+    now_ns: int
+    shown: TurnToken | None = None
+
+
+def turn_item(record: ActorRecord, asking: Asking) -> TurnItem | None:
+    """Return the turn that an instance waits for; None when it does not wait for a remote worker.
 
     Raises:
         HistoryCorruptError: its data cannot be read.
     """
-    past = history_of(record)
+    past = tuple(history_of(record))
     facts = list(inbox_of(record).values())
     starts = [event for event in facts if isinstance(event, ExecutionStarted)]
     begun = [event for event in past if isinstance(event, ExecutionStarted)]
@@ -137,24 +188,47 @@ def turn_item(
     if begun and not any(isinstance(event, TurnStarted) for event in past[: past.index(begun[0])]):
         return None  # in-process code has begun it, and only such code can go on
     present = (starts or begun)[0].execution_id
-    if execution_id not in ("", present):
+    newest_ns = max((event.at_ns for event in past), default=0)
+    propagated = propagated_of(record)
+    return _item(record.actor, asking, present, past, facts, newest_ns, propagated)
+
+
+def live_turn_item(actor: ActorId, execution: Execution, asking: Asking) -> TurnItem | None:
+    """Return the same of a live instance, all of which is committed; None also when its memory does
+    not tell."""
+    state, lineage = execution.state, execution.lineage
+    log = lineage.log if lineage is not None else []
+    facts = list(execution.inbox)
+    if not facts or len(log) != state.history_length or (state.started and not state.is_remote):
         return None
+    present = execution.present_id
+    if not present:
+        return None
+    past = LoggedEvents(log, len(log), state.input)
+    return _item(actor, asking, present, past, facts, state.updated_at_ns, execution.received)
+
+
+def _item(  # noqa: PLR0913, PLR0917 -- one value each of two sources
+    actor: ActorId,
+    asking: Asking,
+    present: str,
+    past: Sequence[HistoryEvent],
+    facts: list[HistoryEvent],
+    newest_ns: int,
+    propagated: PropagatedHistory | None,
+) -> TurnItem | None:
+    if asking.execution_id not in ("", present):
+        return None
+    shown = asking.shown
     if shown is not None and (shown.execution_id, shown.history_length) == (present, len(past)):
         facts, at_ns = facts[: shown.fact_count], shown.at_ns
     else:
         # INVARIANT: the turn is no older than what came before it, however wrong this clock is.
-        at_ns = max(now_ns, *(event.at_ns for event in (*past, *facts)))
-    token = TurnToken(
-        key.message_id, key.check, record.actor.type, present, len(past), len(facts), at_ns
-    )
-    return TurnItem(
-        record.actor.key,
-        present,
-        tuple(past),
-        (TurnStarted(at_ns=at_ns), *facts),
-        token,
-        propagated_of(record),
-    )
+        at_ns = max(asking.now_ns, newest_ns, *(fact.at_ns for fact in facts))
+    key = asking.key
+    token = TurnToken(key.message_id, key.check, actor.type, present, len(past), len(facts), at_ns)
+    new_events = (TurnStarted(at_ns=at_ns), *facts)
+    return TurnItem(actor.key, present, past, new_events, token, propagated)
 
 
 def activity_item(key: DeliveryKey, request: WorkItem) -> ActivityItem:
