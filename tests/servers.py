@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import pytest
 import redis
@@ -68,17 +68,18 @@ def _ports() -> Iterator[int]:
     for block in range(BLOCKS):
         path = Path(tempfile.gettempdir(), f"actorflow-test-ports-{block}")
         try:
-            lock = path.open("w")
+            lock = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+        except OSError:
+            continue  # another user's
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            os.close(lock)
             continue
-        _locks.append(lock)
+        # It stays open until this process ends.
         first = FIRST_PORT + block * BLOCK_PORTS
         return itertools.cycle(range(first, first + BLOCK_PORTS))
     raise AssertionError("too many test runs at once")
-
-
-_locks: list[IO[str]] = []
 
 
 class Server:

@@ -27,7 +27,13 @@ from tests.servers import Server
 
 pytestmark = pytest.mark.asyncio
 
-SCRIPT_P99_US = 5_000
+YARDSTICK = (
+    "for i = 1, 1000 do redis.call('HSET', KEYS[1], i, ARGV[1]) end redis.call('DEL', KEYS[1])"
+)
+"""What a commit at the caps is compared with, since microseconds depend on the machine."""
+
+YARDSTICKS_MAX = 5.0
+"""So many times that, a commit at the caps must not take."""
 
 
 class Raw:
@@ -276,7 +282,7 @@ async def test_r12_script_is_short_at_the_caps(
     any_server: Server, store: RedisStore, record_property: Callable[[str, object], None]
 ) -> None:
     owner = await Owner.of(store)
-    times_us = []
+    times_us, yardsticks_us = [], []
     for round_number in range(100):
         commit = full_commit(owner, round_number)
         assert (
@@ -287,11 +293,14 @@ async def test_r12_script_is_short_at_the_caps(
         any_server.do("CONFIG", "RESETSTAT")
         await owner.send(commit)
         with any_server.client() as client:
-            times_us.append(client.info("commandstats")["cmdstat_evalsha"]["usec"])
+            client.eval(YARDSTICK, 1, store.partitions[0].meta + ":yardstick", b"h" * 300)
+            stats = client.info("commandstats")
+        times_us.append(stats["cmdstat_evalsha"]["usec"])
+        yardsticks_us.append(stats["cmdstat_eval"]["usec"])
     record_property("script_p50_us", sorted(times_us)[50])
     record_property("script_p99_us", sorted(times_us)[98])
-    # The server's clock runs on while others have its processor: the quietest stretch counts.
-    assert min(max(times_us[i : i + 5]) for i in range(0, 100, 5)) < SCRIPT_P99_US
+    # The server's clock runs on while others have its processor: that hits few of both.
+    assert sorted(times_us)[50] < YARDSTICKS_MAX * sorted(yardsticks_us)[50]
 
 
 async def test_r14_stopped_owner_is_fenced(
