@@ -146,7 +146,6 @@ _NO_FORCE = {
     "purge_forced": "no forced purge",
     "unique_start": "no start that wants a new id",
 }
-_LOSES_RESULTS = {"oversized_result": "it loses results beyond the limit of a message"}
 _NO_GENERAL = {"general_client": "no workflow calls in the general client"}
 _NO_MANAGEMENT = {
     "list_ids": "no listing",
@@ -200,7 +199,6 @@ LINES = (
         | _NO_MANAGEMENT
         | _NO_PROPAGATION
         | _NO_STEERING
-        | _LOSES_RESULTS
         | {"event_timeout": "no time-out argument of events"},
     ),
     Line(
@@ -216,7 +214,6 @@ LINES = (
         | _NO_PROPAGATION
         | _NO_VERSIONS
         | _NO_OTHER_APP
-        | _LOSES_RESULTS
         | _NO_PATCHES
         | _NO_RECURSION
         | {
@@ -237,7 +234,7 @@ LINES = (
         sources=("go/go.mod", "go/go.sum", "go/main.go", "go/workflows.go"),
         install=_go,
         command=_go_command,
-        lacks=_NO_GENERAL | _LOSES_RESULTS | {"event_or_timer": "no any-of"},
+        lacks=_NO_GENERAL | {"event_or_timer": "no any-of"},
     ),
     Line(
         name="java",
@@ -253,7 +250,6 @@ LINES = (
         | _NO_PROPAGATION
         | _NO_RECURSION
         | _NO_STEERING
-        | _LOSES_RESULTS
         | {
             "custom_status": "its client does not show the custom status",
             "trace_by_client": "its client sends no trace context",

@@ -47,6 +47,10 @@ APP_ID_KEY = "dapr-app-id"
 MARGIN_BYTES = 64 * 1_024
 """Room in a message for what surrounds a payload of the largest size."""
 
+READ_FACTOR = 4
+"""So many times the size that is taken is read, to be refused here. What is larger yet, grpc
+refuses, and nobody learns what it was: many SDKs forget such a result, and its activity hangs."""
+
 WRITE_S = 30.0
 """A stream is given up when its reader takes nothing for so long."""
 
@@ -61,6 +65,7 @@ class Rpc(NamedTuple):
     handle: takes the request and the call; returns the answer, or yields the answers of a stream.
     errors: words what the engine refuses.
     is_public: needs no token.
+    takes_oversized: says itself what becomes of a request that is too large.
     """
 
     path: str
@@ -69,15 +74,17 @@ class Rpc(NamedTuple):
     errors: Callable[[Any, ActorflowError], RpcError] = lambda _, err: of_engine_error(err)
     is_public: bool = False
     is_stream: bool = False
+    takes_oversized: bool = False
 
 
 class RpcCall:
     """What a handler may want to know of its call besides the request."""
 
-    __slots__ = ("_context",)
+    __slots__ = ("_context", "size_bytes")
 
-    def __init__(self, context: Any) -> None:
+    def __init__(self, context: Any, size_bytes: int) -> None:
         self._context = context
+        self.size_bytes = size_bytes
 
     def metadata(self, name: str) -> list[str]:
         """Return all values of a metadata key that is not binary. `name` is lower case."""
@@ -120,6 +127,7 @@ class Gate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
         self._logs_access = settings.access_log
         self._bodies = Bodies(settings.max_body_bytes)
         self.message_max_bytes = settings.max_body_bytes + MARGIN_BYTES
+        self.read_max_bytes = READ_FACTOR * self.message_max_bytes
 
     def service(self, handler_call_details: Any) -> Any:
         """See `grpc.GenericRpcHandler`."""
@@ -165,8 +173,7 @@ class Gate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
         return None  # abort has raised
 
     async def _run(self, rpc: Rpc, data: bytes, context: Any) -> bytes:
-        call = RpcCall(context)
-        self._check_token(rpc.is_public, call)
+        call = self._admitted(rpc, data, context)
         request = _decoded(rpc, data)
         try:
             try:
@@ -180,8 +187,7 @@ class Gate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
         return answer
 
     async def _run_stream(self, rpc: Rpc, data: bytes, context: Any) -> None:
-        call = RpcCall(context)
-        self._check_token(rpc.is_public, call)
+        call = self._admitted(rpc, data, context)
         request = _decoded(rpc, data)
         watch = _Watch()
         try:
@@ -197,6 +203,17 @@ class Gate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
             raise RpcError(Code.DEADLINE_EXCEEDED, text) from None
         except (ActorflowError, WireError, InterruptedWaitError) as err:
             raise _worded(rpc, request, err) from err
+
+    def _admitted(self, rpc: Rpc, data: bytes, context: Any) -> RpcCall:
+        call = RpcCall(context, len(data))
+        self._check_token(rpc.is_public, call)
+        if len(data) > self.message_max_bytes and not rpc.takes_oversized:
+            raise RpcError(
+                Code.RESOURCE_EXHAUSTED,
+                f"the request has {len(data):,} bytes, which is larger than the "
+                f"{self.message_max_bytes:,} of a message; raise --max-body-size, or send less",
+            )
+        return call
 
     def _check_token(self, is_public: bool, call: RpcCall) -> None:
         if is_public or not self._has_tokens:
@@ -221,7 +238,7 @@ class Gate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
 
     async def _answer_unknown(self, _: Any, context: Any) -> None:
         """Answer a method that is not served. Its name goes to no label: anybody may invent one."""
-        await self._end(_UNKNOWN, context, self._refuse_unknown(RpcCall(context)))
+        await self._end(_UNKNOWN, context, self._refuse_unknown(RpcCall(context, 0)))
 
     async def _refuse_unknown(self, call: RpcCall) -> bytes:
         self._check_token(False, call)

@@ -96,11 +96,10 @@ class GrpcServer:
             OSError: a port is taken or an address is not this machine's; nothing stays open.
         """
         assert self._server is None, "started twice"
-        size_max = self.gate.message_max_bytes
         options = (
             *_OPTIONS,
-            ("grpc.max_receive_message_length", size_max),
-            ("grpc.max_send_message_length", size_max),
+            ("grpc.max_receive_message_length", self.gate.read_max_bytes),
+            ("grpc.max_send_message_length", self.gate.message_max_bytes),
             # Without it a second server on the port would fail silently: half of the calls each.
             ("grpc.so_reuseport", int(self._settings.processes > 1)),
         )

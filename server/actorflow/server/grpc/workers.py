@@ -12,16 +12,18 @@ from typing import Any, Protocol
 from actorflow.actors.errors import ActorflowError, OverloadedError, UnavailableError
 from actorflow.server.config import Settings
 from actorflow.server.grpc import messages as pb
-from actorflow.server.grpc.gate import Rpc, RpcCall
+from actorflow.server.grpc.gate import MARGIN_BYTES, Rpc, RpcCall
 from actorflow.server.grpc.status import Code, RpcError, of_engine_error
 from actorflow.server.grpc.workitems import (
     activity_event,
     activity_message,
+    too_large_event,
     turn_done,
     turn_message,
 )
 from actorflow.server.http.waits import Waits
 from actorflow.workflow.events import HistoryEvent
+from actorflow.workflow.remote import PAYLOAD_SIZE_EXCEEDED
 from actorflow.workflow.requests import TurnDone
 from actorflow.workflow.streams import WorkerStream
 from actorflow.workflow.workitem import ActivityItem, TurnItem
@@ -75,6 +77,7 @@ class WorkerService:
         self._waits = waits
         self._now_ns = now_ns
         self._item_max_bytes = settings.max_body_bytes
+        self._answer_max_bytes = settings.max_body_bytes + MARGIN_BYTES
         self._streams: set[WorkerStream] = set()
 
     def rpcs(self) -> list[Rpc]:
@@ -91,6 +94,7 @@ class WorkerService:
                 pb.ActivityResponse,
                 self.complete_activity,
                 _completion_error,
+                takes_oversized=True,
             ),
             # The second name is the older one, which all SDKs but that of Go still use.
             *(
@@ -99,6 +103,7 @@ class WorkerService:
                     pb.WorkflowResponse,
                     self.complete_turn,
                     _completion_error,
+                    takes_oversized=True,
                 )
                 for name in ("CompleteWorkflowTask", "CompleteOrchestratorTask")
             ),
@@ -140,21 +145,33 @@ class WorkerService:
     async def complete_turn(self, response: Any, call: RpcCall) -> Any:
         """Take what a worker made of a turn."""
         app_id = call.app_id() or self._app_id
-        await self._pool.finish_turn(
-            app_id, response.instanceId, response.completionToken, turn_done(response)
-        )
+        done = turn_done(response)
+        if call.size_bytes > self._answer_max_bytes:
+            text = f"the worker's answer to a turn {self._size(call.size_bytes)}"
+            done = TurnDone("", 0, 0, 0, stalled=(PAYLOAD_SIZE_EXCEEDED, text))
+        await self._pool.finish_turn(app_id, response.instanceId, response.completionToken, done)
         return pb.CompleteTaskResponse()
 
     async def complete_activity(self, response: Any, call: RpcCall) -> Any:
         """Take the end of an activity."""
+        event = activity_event(response, self._now_ns())
+        if call.size_bytes > self._answer_max_bytes:
+            text = f"the result of the activity {self._size(call.size_bytes)}"
+            event = too_large_event(response, self._now_ns(), text)
         await self._pool.finish_activity(
             response.instanceId,
             response.taskId,
             response.completionToken,
-            activity_event(response, self._now_ns()),
+            event,
             app_id=call.app_id() or self._app_id,
         )
         return pb.CompleteTaskResponse()
+
+    def _size(self, size_bytes: int) -> str:
+        return (
+            f"has {size_bytes:,} bytes as a message, and the limit is {self._answer_max_bytes:,}; "
+            "raise --max-body-size, or store it elsewhere and return a reference"
+        )
 
     def _oversized(self, item: TurnItem | ActivityItem, size_bytes: int) -> str:
         what = "the history of the workflow" if isinstance(item, TurnItem) else "the activity"

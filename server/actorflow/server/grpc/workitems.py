@@ -14,7 +14,7 @@ from actorflow.server.grpc.actions import (
 from actorflow.server.grpc.history import event_message, fill_event
 from actorflow.server.grpc.values import optional_failure, unwrapped
 from actorflow.workflow.codec import decode_event
-from actorflow.workflow.events import HistoryEvent, TaskCompleted, TaskFailed
+from actorflow.workflow.events import FailureDetails, HistoryEvent, TaskCompleted, TaskFailed
 from actorflow.workflow.propagation import PropagatedHistory
 from actorflow.workflow.remote import VERSION_NOT_AVAILABLE
 from actorflow.workflow.requests import TurnDone
@@ -120,6 +120,19 @@ def turn_done(response: Any) -> TurnDone:
         tuple(version.patches),
         stalled,
     )
+
+
+def too_large_event(response: Any, at_ns: int, text: str) -> Callable[[str], HistoryEvent]:
+    """Return, like `activity_event`, a failure for an end that is not taken."""
+    failure = FailureDetails(error_type="PayloadTooLarge", message=text, non_retriable=True)
+    task_id: int = response.taskId
+
+    def event(task_execution_id: str) -> HistoryEvent:
+        return TaskFailed(
+            at_ns=at_ns, task_id=task_id, failure=failure, task_execution_id=task_execution_id
+        )
+
+    return event
 
 
 def activity_event(response: Any, at_ns: int) -> Callable[[str], HistoryEvent]:
