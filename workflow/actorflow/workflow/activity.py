@@ -66,6 +66,7 @@ class ActivityRunner:
         self._waiting: deque[tuple[Delivery, WorkItem, Trial | None]] = deque()
         self._suspects = Suspects(self, limits.lost_hosts_max)
         self._tasks: dict[Delivery, asyncio.Task[None]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self._stopping = False
 
@@ -121,7 +122,9 @@ class ActivityRunner:
 
     def start(self, delivery: Delivery, item: WorkItem, trial: Trial | None) -> asyncio.Task[None]:
         """Run an activity now."""
-        task = self._tasks[delivery] = asyncio.get_running_loop().create_task(
+        if (loop := self._loop) is None:  # asking for it costs a system call
+            loop = self._loop = asyncio.get_running_loop()
+        task = self._tasks[delivery] = loop.create_task(
             self._run(delivery, item, trial), name=f"activity {item.name} of {item.instance_id}"
         )
         if trial is not None:

@@ -18,7 +18,7 @@ from actorflow.workflow.requests import (
     instance_type,
     unpack,
 )
-from actorflow.workflow.streams import Work
+from actorflow.workflow.streams import ACTIVITIES, Work
 
 if TYPE_CHECKING:
     from actorflow.actors import Delivery
@@ -136,12 +136,14 @@ class Dispatcher:
         item = _request(WorkItem, delivery)
         if item is None:
             return
-        work = Work(_key(delivery), item, delivery=delivery)
-        if self._takes_activity(item):
+        if not self._takes_activity(item):
+            self._mention(_ACTIVITY, item.app_id, item.name)
+            self._pool.put(Work(_key(delivery), item, delivery=delivery))
+        elif self._permits.limit(ACTIVITIES, item.name):
+            work = Work(_key(delivery), item, delivery=delivery)
             self._permits.enter(work, lambda: self._runner.take(delivery, item))
         else:
-            self._mention(_ACTIVITY, item.app_id, item.name)
-            self._pool.put(work)
+            self._runner.take(delivery, item)
 
     def deliver_wanted(self, delivery: Delivery) -> None:
         """See `actors.WorkerType`."""

@@ -67,6 +67,12 @@ class Concurrency:
     turns_by_name: Mapping[str, int] = field(default_factory=dict)
     activities_by_name: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def limits_any(self) -> bool:
+        """Whether there is any limit in the cluster."""
+        overall = (self.turns, self.activities)
+        return overall != (None, None) or bool(self.turns_by_name or self.activities_by_name)
+
     def limits_of(self, kind: str, name: str) -> dict[tuple[str, str], int]:
         """Return the limits in the cluster for a piece of work, by what they count."""
         is_turn = kind == TURNS
@@ -117,6 +123,7 @@ class Permits:
     def __init__(self, actors: ActorSystem, limits: Concurrency) -> None:
         self._actors = actors
         self._limits = limits
+        self._limits_any = limits.limits_any
         self._wanted: dict[Key, _Entry] = {}
         self._held: dict[Key, _Entry] = {}
         self._tables: dict[str, tuple[float, _Table]] = {}  # of the hosts whose keeper this one is
@@ -135,10 +142,14 @@ class Permits:
             self._actors.listen(GRANT, self._granted)
             self._actors.spawn(self._keep_telling(), "permits")
 
+    def limit(self, kind: str, name: str) -> bool:
+        """Whether work of this kind and name needs a permit; other work need not pass here."""
+        return self._limits_any and bool(self._limits.limits_of(kind, name))
+
     def enter(self, work: Work, go: Callable[[], None]) -> None:
         """Call `go` when the work may begin: at once where nothing limits it."""
         name = work.request.name
-        if not self._limits.limits_of(work.kind, name):
+        if not self.limit(work.kind, name):
             go()
             return
         self._wanted[work.key] = _Entry(_Wish(*work.key, work.kind, name), work, go)

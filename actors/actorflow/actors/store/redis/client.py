@@ -19,7 +19,7 @@ from actorflow.actors.store.redis.errors import failure, refusal, unanswered
 from actorflow.actors.store.redis.pipeline import PipelineLane
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
     from redis.asyncio import Redis
     from redis.asyncio.cluster import ClusterNode
@@ -131,11 +131,11 @@ class RedisClient:
         """See `Client`."""
         await self._redis.aclose()
 
-    async def _send(self, slot: int, commands: Sequence[Command], lane: Lane) -> list[Reply]:
+    def _send(self, slot: int, commands: Sequence[Command], lane: Lane) -> Awaitable[list[Reply]]:
         """Send the commands in order and return their answers, errors among them."""
         raise NotImplementedError
 
-    async def _send_alone(self, slot: int, commands: Sequence[Command]) -> list[Reply]:
+    def _send_alone(self, slot: int, commands: Sequence[Command]) -> Awaitable[list[Reply]]:
         """As `_send`, over one connection that nobody else uses meanwhile."""
         raise NotImplementedError
 
@@ -144,11 +144,11 @@ class RedisClient:
         raise NotImplementedError
 
     def _checked(self, reply: Reply) -> Reply:
+        if not isinstance(reply, Exception):
+            return reply
         if isinstance(reply, ResponseError):
             raise refusal(reply, self._place)
-        if isinstance(reply, Exception):
-            raise failure(reply, self._place) from reply
-        return reply
+        raise failure(reply, self._place) from reply
 
 
 class ServerClient(RedisClient):
@@ -198,11 +198,11 @@ class ServerClient(RedisClient):
             raise failure(reply, self._place) from reply
         return reply
 
-    async def _send(self, slot: int, commands: Sequence[Command], lane: Lane) -> list[Reply]:
-        return await self._lanes[lane].send(commands)
+    def _send(self, slot: int, commands: Sequence[Command], lane: Lane) -> Awaitable[list[Reply]]:
+        return self._lanes[lane].send(commands)
 
-    async def _send_alone(self, slot: int, commands: Sequence[Command]) -> list[Reply]:
-        return await self._lanes["commits"].send(commands, alone=True)
+    def _send_alone(self, slot: int, commands: Sequence[Command]) -> Awaitable[list[Reply]]:
+        return self._lanes["commits"].send(commands, alone=True)
 
     def _doubt(self) -> None:
         for lane in self._lanes.values():

@@ -16,9 +16,10 @@ from actorflow.actors.store.redis.script import COMMIT, COMMIT_WHEN_FULL
 
 if TYPE_CHECKING:
     from actorflow.actors.ports import ActorWrite, Commit
-    from actorflow.actors.store.redis.keys import PartitionKeys
+    from actorflow.actors.store.redis.keys import PartitionKeys, TypeNames
     from actorflow.actors.store.redis.script import Argument, Command, Script
 
+INT_MIN = -(2**63)
 INT_MAX = 2**63 - 1
 """Largest integer in a row."""
 
@@ -75,7 +76,6 @@ def pack_commit(commit: Commit, keys: PartitionKeys) -> PackedCommit:
         script = COMMIT if creates else COMMIT_WHEN_FULL
         try:
             command = script.call(*_arguments(commit, keys, creates))
-            _check_texts(command)
             return PackedCommit(commit, script, command, "")
         except (UnicodeEncodeError, OverflowError) as error:
             fault = f"{type(error).__name__}: {error}"
@@ -101,14 +101,10 @@ def encode_summary(summary: Summary) -> bytes:
     Raises:
         UnicodeEncodeError, OverflowError: no server can take it.
     """
-    label = summary.label.encode()
-    return b"%d %d %d %b%b" % (
-        _checked(summary.created_ms),
-        _checked(summary.updated_ms),
-        len(label),
-        label,
-        summary.head,
-    )
+    label, created_ms, updated_ms = summary.label.encode(), summary.created_ms, summary.updated_ms
+    if not (INT_MIN <= created_ms <= INT_MAX and INT_MIN <= updated_ms <= INT_MAX):
+        raise OverflowError(f"{created_ms} or {updated_ms} does not fit in 64 bits")
+    return b"%d %d %d %b%b" % (created_ms, updated_ms, len(label), label, summary.head)
 
 
 def decode_summary(phase: bytes, data: bytes) -> Summary:
@@ -121,10 +117,16 @@ def decode_summary(phase: bytes, data: bytes) -> Summary:
 def _arguments(
     commit: Commit, keys: PartitionKeys, creates: list[int]
 ) -> tuple[list[Argument], list[Argument]]:
+    """Return keys and arguments of the script.
+
+    Raises:
+        UnicodeEncodeError, OverflowError: no server can take it. Each text from outside is encoded
+            here, since one that cannot be would spoil the pipeline that it is in.
+    """
     lease = commit.lease
     puts = commit.put_messages
-    types: dict[str, tuple[int, str, str]] = {}
-    names: list[Argument] = []
+    types: dict[str, tuple[int, TypeNames]] = {}
+    names: list[str] = []
     writes: list[Argument] = []
     due: list[Argument] = []
     rows: list[Argument] = []
@@ -134,18 +136,21 @@ def _arguments(
         actor_type, key = write.actor
         known = types.get(actor_type)
         if known is None:
-            state, log = keys.state_prefix(actor_type), keys.log_prefix(actor_type)
-            known = types[actor_type] = (len(types) + 1, state, log)
-        names += (known[1] + key, known[2] + key)
+            known = types[actor_type] = (len(types) + 1, keys.names_of(actor_type))
+        type_names = known[1]
+        names += (type_names.state + key, type_names.log + key)
         _add_write(writes, write, known[0], commit.seq)
         if write.put_reminders or write.delete_reminders:
             _add_reminders(write, due, rows, gone)
-    parked: list[Argument] = [part for entry in commit.park_messages for part in entry]
+    "".join((*names, lease.token, commit.commit_id, commit.cursor)).encode()
+    parked: list[Argument] = []
+    for message_id, reason in commit.park_messages:
+        parked += (message_id, reason.encode())
     messages: list[Argument] = []
     for row in puts:
         messages += (row.id, _pack(row))
         if row.parked:
-            parked += (row.id, row.parked)
+            parked += (row.id, row.parked.encode())
     args: list[Argument] = [
         lease.epoch,
         lease.token,
@@ -170,13 +175,13 @@ def _arguments(
         len(commit.put_marks),
         commit.cursor,
     ]
-    args += [len(state.encode()) for _, state, _ in types.values()]
+    args += [known[1].state_bytes for known in types.values()]
     for part in (messages, commit.delete_messages, parked, due, rows, gone):
         args += part
     if commit.put_outbox or commit.trim_outbox or commit.put_marks:
         _add_links(args, commit)
     args += writes
-    return [*keys.shared, *map(keys.index, types), *names], args
+    return [*keys.shared, *[known[1].index_key for known in types.values()], *names], args
 
 
 def _creates_last(write: ActorWrite) -> bool:
@@ -195,19 +200,19 @@ def _add_write(args: list[Argument], write: ActorWrite, type_index: int, seq: in
     elif write.log_reset:
         kind = "r"
         pairs += ("g", seq)
-    phase = ""
+    phase = b""
     summary = write.summary
     if summary is not None:
-        phase = "=" + summary.phase
+        phase = b"=" + summary.phase.encode()
         if write.create:
-            pairs += ("p", summary.phase)
+            pairs += ("p", phase[1:])
         pairs += ("u", encode_summary(summary))
     for name, value in write.put_fields:
-        pairs += ("f" + name, value)
+        pairs += (b"f" + name.encode(), value)
     for reminder in write.put_reminders:
-        pairs += ("r" + reminder.name, "")
-    deletes: list[Argument] = ["f" + name for name in write.delete_fields]
-    deletes += ["r" + name for name in write.delete_reminders]
+        pairs += (b"r" + reminder.name.encode(), "")
+    deletes: list[Argument] = [b"f" + name.encode() for name in write.delete_fields]
+    deletes += [b"r" + name.encode() for name in write.delete_reminders]
     log = write.log_append
     args += (kind, write.number, type_index, phase)
     args += (len(pairs) // 2, len(deletes), len(log), write.log_start)
@@ -243,14 +248,9 @@ def outbox_place(destination: int, entry: EntryId) -> bytes:
 
 
 def _checked(value: int) -> int:
-    if not -INT_MAX - 1 <= value <= INT_MAX:
+    if not INT_MIN <= value <= INT_MAX:
         raise OverflowError(f"{value} does not fit in 64 bits")
     return value
-
-
-def _check_texts(command: Command) -> None:
-    """Raise UnicodeEncodeError for a text that no server can take."""
-    "".join([part for part in command if type(part) is str]).encode()
 
 
 def _sendable(text: str) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from binascii import crc_hqx
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from actorflow.actors.errors import UsageError
 
@@ -65,6 +65,15 @@ def tag_of(partition: int, partition_count: int) -> str:
     return f"{partition}.{serial}"
 
 
+class TypeNames(NamedTuple):
+    """Names of one type in one partition; `state_bytes` is the length of `state`."""
+
+    state: str
+    log: str
+    index_key: str
+    state_bytes: int
+
+
 class PartitionKeys:
     """The names of one partition's keys, each in the partition's `slot`."""
 
@@ -113,6 +122,10 @@ class PartitionKeys:
         )
         """What every commit declares, in the order of `commit.lua`."""
 
+    def names_of(self, actor_type: str) -> TypeNames:
+        """Return what a commit needs of a type. Raises UnicodeEncodeError."""
+        return _type_names(self._prefix, actor_type)
+
     def index(self, actor_type: str) -> str:
         """Sorted set of one type, all scores 0: `k` and key, and `p`, length, `:`, phase, key."""
         return f"{self._prefix}x:{actor_type}"
@@ -144,6 +157,13 @@ def members_name(namespace: str) -> str:
 def root_key(namespace: str) -> str:
     """Return the name of the hash that says which cluster lives here."""
     return f"{namespace}:cluster"
+
+
+@lru_cache(maxsize=4_096)
+def _type_names(prefix: str, actor_type: str) -> TypeNames:
+    counted = _counted(actor_type)
+    state = f"{prefix}s:{counted}"
+    return TypeNames(state, f"{prefix}l:{counted}", f"{prefix}x:{actor_type}", len(state.encode()))
 
 
 @lru_cache(maxsize=1_024)

@@ -49,6 +49,7 @@ class PipelineLane:
         self._place = place
         self._timeout_s = timeout_s
         self._doubt = doubt
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: list[_Call] = []
         self._under_way: set[asyncio.Task[None]] = set()
         self._connections: list[AbstractConnection] = []
@@ -59,8 +60,10 @@ class PipelineLane:
         for connection in self._connections:
             connection.mark_for_reconnect()  # type: ignore[no-untyped-call]  # redis-py's own
 
-    async def send(self, commands: Sequence[Command], *, alone: bool = False) -> list[Any]:
-        """Send commands, one behind the other, and return their answers, errors among them.
+    def send(
+        self, commands: Sequence[Command], *, alone: bool = False
+    ) -> asyncio.Future[list[Any]]:
+        """Send commands, one behind the other; await their answers, errors among them.
 
         Args:
             alone: over a connection that nobody else uses meanwhile.
@@ -68,7 +71,8 @@ class PipelineLane:
         Raises:
             StoreUnavailableError: `written` is False when nothing was sent, None when nobody knows.
         """
-        loop = asyncio.get_running_loop()
+        if (loop := self._loop) is None:  # asking for it costs a system call
+            loop = self._loop = asyncio.get_running_loop()
         future: asyncio.Future[list[Any]] = loop.create_future()
         if alone:
             self._begin([(commands, future)])
@@ -76,7 +80,7 @@ class PipelineLane:
             self._waiting.append((commands, future))
             if len(self._waiting) == 1:
                 loop.call_soon(self._go_on)
-        return await future
+        return future
 
     async def block(self, command: Command) -> Any:
         """Send a command that may wait long, in the caller's task and over a connection that nobody

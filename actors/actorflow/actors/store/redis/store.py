@@ -21,7 +21,7 @@ from actorflow.actors.store.redis.script import ACQUIRE, RELEASE, RENEW
 from actorflow.actors.store.redis.url import parse_url, redacted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
     from actorflow.actors.address import ActorId
     from actorflow.actors.ports import ActorRecord, Commit, DueReminder, Query, Recovery
@@ -290,11 +290,13 @@ class RedisStore:
                 return CommitResult.BAD
         raise _strange(keys, reply)
 
-    async def _send(self, client: Client, slot: int, script: Script, command: Command) -> Reply:
+    def _send(
+        self, client: Client, slot: int, script: Script, command: Command
+    ) -> Awaitable[Reply]:
         """Run a script, to the durability that was promised."""
         if not self._replicas:
-            return await client.run(slot, script, command, lane="commits")
-        return await client.run_replicated(
+            return client.run(slot, script, command, lane="commits")
+        return client.run_replicated(
             slot, script, command, replicas=self._replicas, wait_ms=WAIT_MS
         )
 
