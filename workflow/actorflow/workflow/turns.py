@@ -9,12 +9,13 @@ from actorflow.actors import ActorId
 from actorflow.actors.errors import CorruptError
 from actorflow.workflow.instance import InstanceActor
 from actorflow.workflow.requests import instance_type
-from actorflow.workflow.workitem import Asking, TurnItem, live_turn_item, turn_item
+from actorflow.workflow.workitem import Asking, LoggedEvents, TurnItem, turn_item, turn_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actorflow.actors import ActorSystem
+    from actorflow.workflow.execution import Execution
     from actorflow.workflow.requests import WorkerWanted
     from actorflow.workflow.streams import Work
 
@@ -36,7 +37,7 @@ class Turns:
         execution = live.execution if isinstance(live, InstanceActor) else None
         if execution is None:
             return None
-        return live_turn_item(instance, execution, self._asking(work, wanted))
+        return _live_turn(instance, execution, self._asking(work, wanted))
 
     async def from_store(self, work: Work, wanted: WorkerWanted) -> tuple[TurnItem | None, bool]:
         """Return the turn, None when the instance waits for nothing that a worker could do, and
@@ -58,3 +59,18 @@ class Turns:
 
 def _instance(work: Work) -> ActorId:
     return ActorId(instance_type(work.app_id), work.key.target.key)
+
+
+def _live_turn(actor: ActorId, execution: Execution, asking: Asking) -> TurnItem | None:
+    """Return the turn of an instance that knows nothing but what is committed; None also when its
+    memory does not tell."""
+    state, lineage = execution.state, execution.lineage
+    log = lineage.log if lineage is not None else []
+    facts = list(execution.inbox)
+    if not facts or len(log) != state.history_length or (state.started and not state.is_remote):
+        return None
+    present = execution.present_id
+    if not present:
+        return None
+    past = LoggedEvents(log, len(log), state.input)
+    return turn_of(actor, asking, present, past, facts, state.updated_at_ns, execution.received)

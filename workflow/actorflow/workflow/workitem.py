@@ -28,7 +28,6 @@ from actorflow.workflow.requests import ACTIVITY, WORKER, WorkItem
 
 if TYPE_CHECKING:
     from actorflow.actors.ports import ActorRecord
-    from actorflow.workflow.execution import Execution
     from actorflow.workflow.propagation import PropagatedHistory
 
 
@@ -190,25 +189,10 @@ def turn_item(record: ActorRecord, asking: Asking) -> TurnItem | None:
     present = (starts or begun)[0].execution_id
     newest_ns = max((event.at_ns for event in past), default=0)
     propagated = propagated_of(record)
-    return _item(record.actor, asking, present, past, facts, newest_ns, propagated)
+    return turn_of(record.actor, asking, present, past, facts, newest_ns, propagated)
 
 
-def live_turn_item(actor: ActorId, execution: Execution, asking: Asking) -> TurnItem | None:
-    """Return the same of a live instance, all of which is committed; None also when its memory does
-    not tell."""
-    state, lineage = execution.state, execution.lineage
-    log = lineage.log if lineage is not None else []
-    facts = list(execution.inbox)
-    if not facts or len(log) != state.history_length or (state.started and not state.is_remote):
-        return None
-    present = execution.present_id
-    if not present:
-        return None
-    past = LoggedEvents(log, len(log), state.input)
-    return _item(actor, asking, present, past, facts, state.updated_at_ns, execution.received)
-
-
-def _item(  # noqa: PLR0913, PLR0917 -- one value each of two sources
+def turn_of(  # noqa: PLR0913, PLR0917 -- one value each of two sources
     actor: ActorId,
     asking: Asking,
     present: str,
@@ -217,6 +201,14 @@ def _item(  # noqa: PLR0913, PLR0917 -- one value each of two sources
     newest_ns: int,
     propagated: PropagatedHistory | None,
 ) -> TurnItem | None:
+    """Return a turn with the facts that wait; None when the request was for another execution.
+
+    Args:
+        present: the execution that they are for.
+        past: its history.
+        newest_ns: the time of the newest event in it.
+        propagated: what the instance was shown when it was started.
+    """
     if asking.execution_id not in ("", present):
         return None
     shown = asking.shown
