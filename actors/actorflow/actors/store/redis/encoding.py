@@ -143,14 +143,7 @@ def _arguments(
         if write.put_reminders or write.delete_reminders:
             _add_reminders(write, due, rows, gone)
     "".join((*names, lease.token, commit.commit_id, commit.cursor)).encode()
-    parked: list[Argument] = []
-    for message_id, reason in commit.park_messages:
-        parked += (message_id, reason.encode())
-    messages: list[Argument] = []
-    for row in puts:
-        messages += (row.id, _pack(row))
-        if row.parked:
-            parked += (row.id, row.parked.encode())
+    messages, parked = _messages(commit)
     args: list[Argument] = [
         lease.epoch,
         lease.token,
@@ -182,6 +175,19 @@ def _arguments(
         _add_links(args, commit)
     args += writes
     return [*keys.shared, *[known[1].index_key for known in types.values()], *names], args
+
+
+def _messages(commit: Commit) -> tuple[list[Argument], list[Argument]]:
+    """Return the messages to store, and those to park."""
+    messages: list[Argument] = []
+    parked: list[Argument] = []
+    for message_id, reason in commit.park_messages:
+        parked += (message_id, reason.encode())
+    for row in commit.put_messages:
+        messages += (row.id, _pack(row))
+        if row.parked:
+            parked += (row.id, row.parked.encode())
+    return messages, parked
 
 
 def _creates_last(write: ActorWrite) -> bool:
