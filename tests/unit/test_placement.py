@@ -226,6 +226,76 @@ def test_a_store_that_fails_is_asked_again() -> None:
     at_desk(main)
 
 
+def test_trouble_ends_when_there_is_nothing_left_to_take() -> None:
+    async def main(desk: Desk) -> None:
+        honest, fail = desk.store.acquire, True
+
+        async def acquire(partition: int, token: str, *, ttl_ms: int) -> Acquired | Held:
+            if fail:
+                raise StoreUnavailableError("down", written=None)
+            return await honest(partition, token, ttl_ms=ttl_ms)
+
+        desk.store.acquire = acquire  # type: ignore[method-assign]  # a store that fails on demand
+        desk.see()
+        await asyncio.sleep(1)
+        assert desk.placement.trouble == "down"
+        fail = False
+        await desk.hold("b", *range(8))
+        desk.see(b=0)
+        await asyncio.sleep(1)
+        desk.see(b=0)
+        assert desk.placement.trouble == "", "others have them, which is an answer"
+
+    at_desk(main)
+
+
+def test_after_an_outage_the_others_get_time_to_be_heard_again() -> None:
+    """The store was away for all: who is heard of first must not take what the others have."""
+
+    async def main(desk: Desk) -> None:
+        mine = desk.wanted("b")
+        await desk.hold("b", *(set(range(8)) - mine))
+        desk.see(b=0)
+        await asyncio.sleep(1)
+        assert desk.owned() == mine
+        await asyncio.sleep(60)
+        desk.see(b=60_000)
+        await asyncio.sleep(1)
+        desk.see(b=500)
+        await asyncio.sleep(3)
+        desk.see(b=0)
+        await asyncio.sleep(0.1)
+        assert desk.owned() == mine
+
+    at_desk(main)
+
+
+def test_after_an_outage_who_stays_silent_is_followed_all_the_same() -> None:
+    async def main(desk: Desk) -> None:
+        mine = desk.wanted("b")
+        await desk.hold("b", *(set(range(8)) - mine))
+        desk.see(b=0)
+        await asyncio.sleep(60)
+        for silent_ms in range(60_000, 64_000, 500):
+            desk.see(b=silent_ms)
+            assert desk.owned() <= mine or silent_ms > 63_000
+            await asyncio.sleep(0.5)
+        assert desk.owned() == set(range(8))
+
+    at_desk(main)
+
+
+def test_after_an_outage_who_has_said_goodbye_is_followed_at_once() -> None:
+    async def main(desk: Desk) -> None:
+        desk.see(b=0)
+        await asyncio.sleep(60)
+        desk.see()
+        await asyncio.sleep(0.1)
+        assert desk.owned() == set(range(8))
+
+    at_desk(main)
+
+
 def test_many_moves_are_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "actorflow.actors.placement")
 

@@ -97,6 +97,7 @@ class Placement:
         self._holders: dict[int, _Holder] = {}
         self._offered: set[int] = set()
         self._stopping = False
+        self._cut_off_until_s = 0.0
         self.heard_at_s = 0.0
         self.trouble = ""
         self.moves = 0
@@ -117,6 +118,11 @@ class Placement:
         live = frozenset(m.host for m in members if m.age_ms < DEAD_AFTER_MS)
         if self._host_id not in live:
             return  # the others do not see us: they will take what is ours
+        if now_s - self.heard_at_s >= DEAD_AFTER_MS / 1_000:
+            self._cut_off_until_s = now_s + DEAD_AFTER_MS / 1_000
+        if now_s < self._cut_off_until_s:
+            # Nobody may have reached the store: give those we knew time to be heard of again.
+            live |= self._live & {m.host for m in members}
         self.heard_at_s = now_s
         self.members = members
         self._dead = frozenset(m.host for m in members) - live
@@ -174,6 +180,8 @@ class Placement:
                     self._move(partition, partial(self._take, partition))
             elif wanted != self._host_id and self._may_hand_over(partition.index, now_s):
                 self._move(partition, partial(self._hand_over, partition, wanted))
+        if not self._moving:
+            self.trouble = ""  # there is nothing to take, or others have it
 
     def _wanted(self) -> Iterable[tuple[Partition, str]]:
         for partition in self._partitions:
@@ -230,6 +238,7 @@ class Placement:
     async def _take(self, partition: Partition) -> None:
         index = partition.index
         held = await self._owner.take(partition, ttl_ms=self._ttl_ms)
+        self.trouble = ""
         if held is not None and self._is_gone(self._note_holder(index, held), self._now_s()):
             await self._owner.release_dead(partition, held)
             held = await self._owner.take(partition, ttl_ms=self._ttl_ms)
@@ -237,7 +246,6 @@ class Placement:
             self._note_holder(index, held)
             return
         self._holders.pop(index, None)
-        self.trouble = ""
         now_s = self._now_s()
         if now_s - self._began_s > BEGIN_S:
             self._kept_until_s[index] = now_s + KEEP_S
