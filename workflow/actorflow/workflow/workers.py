@@ -30,6 +30,7 @@ from actorflow.workflow.requests import (
 )
 from actorflow.workflow.streams import ITEMS_MAX, TURNS, Key, WorkerStream, Works
 from actorflow.workflow.turns import Turns
+from actorflow.workflow.worker_log import WorkerLog
 from actorflow.workflow.workitem import TurnItem, activity_item
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class WorkerPool:
         self._works = Works()
         self._answers = Answers(actors, app_id, ended=self._forget, failed=self._not_taken)
         self._serial = 0
+        self._log = WorkerLog()
         self._news = asyncio.Event()
         self._lending = Lending(actors, self, app_id)
         self._is_stopping = self._is_stopped = False
@@ -262,7 +264,7 @@ class WorkerPool:
         self._serial += 1
         stream = WorkerStream(self, app_id, self._serial, items_max)
         self._app(app_id).streams.append(stream)
-        _log.info("worker connected", extra={"app_id": app_id, "worker": stream.serial})
+        self._log.connected(app_id, stream.serial)
         self.apps.note_soon(app_id)
         self.try_parked(app_id)
         self._lending.announce()
@@ -284,9 +286,7 @@ class WorkerPool:
         """See `streams.StreamHost`."""
         app = self._app(stream.app_id)
         app.streams.remove(stream)
-        held = len(stream.given)
-        extra = {"app_id": stream.app_id, "worker": stream.serial, "unanswered": held}
-        _log.info("worker disconnected", extra=extra)
+        self._log.disconnected(stream.app_id, stream.serial, unanswered=len(stream.given))
         self._lending.announce()
         asyncio.get_running_loop().call_later(GRACE_S, self._give_back, stream)
 
