@@ -130,7 +130,7 @@ def test_whatever_an_activity_raises_is_its_result(activity: str, error_type: st
             client = WorkflowClient(engine)
             instance_id = await client.start("call", activity)
             with pytest.raises(WorkflowFailedError, match="TaskFailedError"):
-                await client.result(instance_id, timeout_s=5)
+                await client.result(instance_id, timeout_s=120)
             history = await engine.history(instance_id)
             (failed,) = [e for e in history.events if isinstance(e, TaskFailed)]
             assert failed.failure.error_type == error_type
@@ -154,7 +154,7 @@ def test_activities_that_a_stop_interrupts_run_again_and_are_not_failed(drain_s:
             await engine.shut_down(drain_s=drain_s)
         async with WorkflowEngine(store, app) as engine:
             for instance_id in ids:
-                total = await WorkflowClient(engine).result(instance_id, timeout_s=30)
+                total = await WorkflowClient(engine).result(instance_id, timeout_s=250)
                 assert total == pytest.approx(0.12)
 
     asyncio.run(main())

@@ -146,7 +146,7 @@ async def test_sqlite(tmp_path: Path) -> None:
         for worker in workers:
             worker.start()
         for app_id in APPS:
-            end = await engine.wait_for_completion("x", timeout_s=20, app_id=app_id)
+            end = await engine.wait_for_completion("x", timeout_s=120, app_id=app_id)
             assert end.output == "380"
         for worker in workers:
             await worker.kill()

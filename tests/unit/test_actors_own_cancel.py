@@ -29,5 +29,5 @@ async def test_turn_that_cancels_itself_is_dropped() -> None:
     async with ActorSystem(MemoryStore(), [Quitter]) as system:
         quitter = system.actor(Quitter, "q")
         with pytest.raises(ActorCallError, match="cancelled"):
-            await quitter.call("quit", timeout_s=5)
-        assert await quitter.call("kept", timeout_s=5) is False
+            await quitter.call("quit", timeout_s=120)
+        assert await quitter.call("kept", timeout_s=120) is False

@@ -59,7 +59,7 @@ def shop() -> Path:
         async with WorkflowEngine(SqliteStore("shop.db"), app_of()) as engine:
             for name, days in (("a-1", 3), ("a-2", 0), ("b-1", 4)):
                 await engine.start("waits", instance_id=name, input=str(days))
-            await engine.wait_for_completion("a-2", timeout_s=20)
+            await engine.wait_for_completion("a-2", timeout_s=120)
 
     asyncio.run(main())
     return Path("shop.db")

@@ -94,7 +94,7 @@ def scalar(field: Any, dice: random.Random) -> Any:
 
 async def outcome(site: OrderSite, method: str, request: bytes) -> tuple[str, str]:
     rpc = site.channel.unary_unary(f"/{method}", response_deserializer=answer_of(method).FromString)
-    call = rpc(request, timeout=30)
+    call = rpc(request, timeout=120)
     code = await call.code()
     return code.name, await call.details()
 

@@ -206,7 +206,7 @@ async def test_other_methods_are_not_implemented_and_say_what_is(site: OrderSite
         with_method = method if "/" in method else f"{pb.TASK_HUB}/{method}"
         rpc = site.channel.unary_unary(f"/{with_method}")
         with pytest.raises(Exception, match="this server does not have the method") as caught:
-            await rpc(b"", timeout=30)
+            await rpc(b"", timeout=120)
         assert "UNIMPLEMENTED" in str(caught.value)
 
 
@@ -317,7 +317,7 @@ async def test_the_refusal_of_a_token_has_daprs_details() -> None:
     async with orders(api_tokens=(TOKEN,)) as site:
         rpc = site.channel.unary_unary(f"/{pb.TASK_HUB}/Hello")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await rpc(b"", timeout=30)
+            await rpc(b"", timeout=120)
         trailing = dict(caught.value.trailing_metadata())
         status = status_pb2.Status.FromString(trailing["grpc-status-details-bin"])
         info = error_details_pb2.ErrorInfo()
