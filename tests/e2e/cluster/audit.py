@@ -45,6 +45,11 @@ class Audit:
         self._partitions: dict[int, _Standing] = {}
         self.seen: Counter[str] = Counter()
 
+    @property
+    def most_acquired(self) -> int:
+        """How often that partition was acquired that moved most."""
+        return max((len(standing.tokens) for standing in self._partitions.values()), default=0)
+
     def follow(self, command: list[bytes]) -> None:
         """Take the next command of the log."""
         if len(command) < 4 or command[0].upper() != b"HSET":
@@ -104,6 +109,10 @@ class ServerLog:
             if _number_of(path) > self._number:
                 self._open(path)
         return self._audit.seen
+
+    def most_acquired(self) -> int:
+        """See `Audit`; of what `catch_up` has read."""
+        return self._audit.most_acquired
 
     def close(self) -> None:
         """Let go of the file."""

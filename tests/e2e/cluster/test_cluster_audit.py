@@ -35,7 +35,9 @@ def follow(commands: list[list[bytes]]) -> Audit:
 
 
 def test_what_is_in_order_is_counted() -> None:
-    assert follow(GOOD).seen["committed"] == 3
+    audit = follow(GOOD)
+    assert audit.seen["committed"] == 3
+    assert audit.most_acquired == 2
 
 
 @pytest.mark.parametrize(
