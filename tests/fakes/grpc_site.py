@@ -40,10 +40,11 @@ def answer_of(method: str) -> Any:
 
 
 class Client:
-    """A raw client; requests are messages or bytes."""
+    """A raw client; requests are messages or bytes. `agent` is what it calls itself."""
 
-    def __init__(self, address: str, *metadata: tuple[str, str]) -> None:
+    def __init__(self, address: str, *metadata: tuple[str, str], agent: str = "") -> None:
         options = (
+            ("grpc.primary_user_agent", agent),
             ("grpc.max_receive_message_length", -1),
             ("grpc.max_send_message_length", -1),
             # A connection of its own, which not all channels to one address share.

@@ -16,7 +16,7 @@ import pytest_asyncio
 
 from tests import servers
 from tests.proxy import Proxy
-from tests.sdk.lines import LINES
+from tests.sdk.lines import LINES, Line
 from tests.sdk.program import Program
 from tests.sdk.stand import Server, new_program
 
@@ -188,6 +188,27 @@ def test_a_server_killed_under_its_worker(world: World) -> None:
     world.last.kill()
     world.last.start()
     world.check(faults=2)  # the kill, and the worker that ends an activity before it is back
+
+
+@pytest.mark.parametrize(
+    "line", [line for line in LINES if line.name != "dotnet"], ids=lambda line: line.name
+)
+def test_a_server_killed_under_the_first_stream_of_a_worker(line: Line, tmp_path: Path) -> None:
+    line.installed()
+    server = Server(tmp_path)
+    try:
+        program = new_program(line, server.start())
+        try:
+            for name in ("before", "after"):
+                server.post(f"/v1.0/workflows/dapr/chain/start?instanceID={name}", "1")
+                wait = f"/actorflow/v1/instances/{name}/wait?timeout={ENDED_S}"
+                assert server.get(wait)["status"] == "COMPLETED"
+                server.kill()
+                server.start()
+        finally:
+            program.kill()
+    finally:
+        server.kill()
 
 
 def test_a_server_that_stops_with_fifty_streams_and_long_polls(world: World) -> None:

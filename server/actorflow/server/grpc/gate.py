@@ -94,6 +94,11 @@ class RpcCall:
         """Return the first value of a metadata key, "" when absent."""
         return next(iter(self.metadata(name)), "")
 
+    def peer(self) -> str:
+        """Return the other end of the connection, such as `ipv4:127.0.0.1:40000`."""
+        peer: str = self._context.peer()
+        return peer
+
     def app_id(self) -> str:
         """Return the app that the caller says it is of, "" for the server's own.
 

@@ -34,6 +34,12 @@ STREAMS_MAX = 3_000
 WARM_MAX = 10_000
 """Instances of which a stream remembers how much history its worker has."""
 
+NODE_AGENT = "grpc-node"
+"""What the agent of a JavaScript worker says, among other things."""
+
+NODE_PEERS_MAX = 10_000
+"""Connections of JavaScript workers that are remembered."""
+
 _STATEFUL_HISTORY = 2
 
 
@@ -79,6 +85,7 @@ class WorkerService:
         self._item_max_bytes = settings.max_body_bytes
         self._answer_max_bytes = settings.max_body_bytes + MARGIN_BYTES
         self._streams: set[WorkerStream] = set()
+        self._node_peers: OrderedDict[str, None] = OrderedDict()
 
     def rpcs(self) -> list[Rpc]:
         """Return the methods."""
@@ -122,6 +129,8 @@ class WorkerService:
     async def get_work_items(self, request: Any, call: RpcCall) -> AsyncIterator[bytes]:
         """Send work as it comes, until the worker goes or the server stops, which is no error."""
         self._waits.check_running()
+        if self._is_to_come_again(call):
+            return
         connected = {stream for stream in self._streams if not stream.is_closed}
         if len(connected) >= STREAMS_MAX:
             raise OverloadedError("the number of connected workers", STREAMS_MAX)
@@ -141,6 +150,18 @@ class WorkerService:
                     stream.refuse(item, self._oversized(item, len(data)))
         # Without an error: all SDKs then connect again, while the JavaScript worker gives up for
         # good when its first stream ends with one.
+
+    def _is_to_come_again(self, call: RpcCall) -> bool:
+        """Whether to end this stream at once, without an error: the first one of a connection of a
+        JavaScript worker. It gives up for good when its very first stream breaks, which a server
+        that is killed would do to it; after this end it comes back a second later, and always."""
+        peer = call.peer()
+        if NODE_AGENT not in call.first("user-agent") or peer in self._node_peers:
+            return False
+        self._node_peers[peer] = None
+        if len(self._node_peers) > NODE_PEERS_MAX:
+            self._node_peers.popitem(last=False)
+        return True
 
     async def complete_turn(self, response: Any, call: RpcCall) -> Any:
         """Take what a worker made of a turn."""
