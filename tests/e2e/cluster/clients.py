@@ -38,8 +38,9 @@ PURGES_AT_ONCE = 20
 LATE_S = 90.0
 """How late an attempt may come that its client gave up."""
 
-STARTS_PER_S = 30.0
-"""Ledger workflows that all clients together start at most."""
+STARTS_PER_S = 12.0
+"""Ledger workflows that all clients together start at most: about what a slow machine can do, as
+each is examined in the end."""
 
 
 class Caller:

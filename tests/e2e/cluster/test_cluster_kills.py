@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
 KILLS = 8
-LEAST = 300
+LEAST = 150
 MORE = 20
 """Workflows that end after the last fault."""
 
