@@ -30,7 +30,7 @@ from actorflow.actors.outage import Outage
 from actorflow.actors.owner import Owner
 from actorflow.actors.partition import Partition
 from actorflow.actors.reference import ActorRef
-from actorflow.actors.watch import Watch
+from actorflow.actors.watch import Look, Watch, no_look
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -325,10 +325,10 @@ class ActorSystem:
         roster = self._partitions[partition_of(actor, self._partition_count)].roster
         return tuple(roster.parked.get(actor, ()))
 
-    def watch(self, actor: ActorId, phases: frozenset[str]) -> Watch:
+    def watch(self, actor: ActorId, phases: frozenset[str], look: Look = no_look) -> Watch:
         """Return a context manager that waits for a committed summary with one of these phases."""
         ask_owner = self._cluster.ask_for_notices if self._cluster is not None else None
-        return Watch(actor, phases, self._watched, ask_owner)
+        return Watch(actor, phases, self._watched, ask_owner, look)
 
     def _partition_for(
         self, actor: ActorId, payload: bytes, *, from_turn: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from actorflow.actors.ports import Summary
 
 
+Look: TypeAlias = "Callable[[Summary], object]"
+
+
+def no_look(_: Summary) -> None:
+    """See nothing."""
+
+
 class Watch:
     """Sees each committed summary of one actor from the moment it is entered.
 
@@ -20,6 +27,10 @@ class Watch:
     watch can miss changes while its partition moves: whoever waits should read the store after
     entering, and again every few seconds. The owner on another host is asked when a wait begins, so
     that who need not wait costs nothing there.
+
+    Args:
+        look: is shown a summary that is waited for as soon as it is committed. What it returns is
+            in `seen`, until the next one.
     """
 
     def __init__(
@@ -28,7 +39,10 @@ class Watch:
         phases: frozenset[str],
         watched: dict[ActorId, list[Watch]],
         ask_owner: Callable[[ActorId, frozenset[str]], None] | None = None,
+        look: Look = no_look,
     ) -> None:
+        self.seen: object = None
+        self._look = look
         self._actor = actor
         self._phases = phases
         self._watched = watched
@@ -62,9 +76,11 @@ class Watch:
     def notice(self, summary: Summary | None) -> None:
         """Tell the watcher; None means that the actor was deleted, or that nobody knows."""
         if summary is None:
+            self.seen = None
             self._is_due = True
             self._wake()
         elif summary.phase in self._phases:
+            self.seen = self._look(summary)
             self._has_asked = False  # an owner tells of it once
             self._is_due = True
             self._wake()

@@ -4,6 +4,7 @@ changes nothing."""
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,13 +20,21 @@ from actorflow.workflow.events import Status
 from actorflow.workflow.instance import InstanceActor
 from actorflow.workflow.model import History, Instance, InstanceFilter, InstancePage, WaitReason
 from actorflow.workflow.naming import instance_actor, known_actor
-from actorflow.workflow.records import children_in, history_of, instance_of, listed_of, query_of
+from actorflow.workflow.records import (
+    children_in,
+    history_of,
+    instance_of,
+    listed_of,
+    live_instance,
+    query_of,
+)
 from actorflow.workflow.requests import WHY, instance_type
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from actorflow.actors import ActorRecord, ActorSystem
+    from actorflow.actors.ports import Summary
 
 REREAD_S = 5.0
 """A waiting client reads the store again this often, so that a lost notice cannot hang it."""
@@ -151,10 +160,12 @@ class InstanceReader:
         self, actor: ActorId, phases: frozenset[str], timeout_s: float | None, *, may_appear: bool
     ) -> Instance:
         async with asyncio.timeout(timeout_s):
-            with self.actors.watch(actor, phases) as watch:
+            with self.actors.watch(actor, phases, partial(self._look, actor)) as watch:
                 if self._is_yet_to_reach(actor, phases):
                     await watch.wait(REREAD_S)
                 while True:
+                    if isinstance(watch.seen, Instance):
+                        return watch.seen
                     record = (await self.actors.read([actor]))[0]
                     if record is not None and record.summary is not None:
                         if record.summary.phase in phases:
@@ -162,6 +173,14 @@ class InstanceReader:
                     elif not may_appear:
                         raise InstanceNotFoundError(actor.key)
                     await watch.wait(REREAD_S)
+
+    def _look(self, actor: ActorId, summary: Summary) -> Instance | None:
+        """Return the instance as it was just committed, from memory; None when that is not here."""
+        live = self.actors.live(actor, settled=True)
+        execution = live.execution if isinstance(live, InstanceActor) else None
+        if execution is None:
+            return None
+        return live_instance(actor.key, summary, execution.state, execution.custom_status)
 
     def _is_yet_to_reach(self, actor: ActorId, phases: frozenset[str]) -> bool:
         """Whether the instance is live here and says so: what is committed is then no further."""

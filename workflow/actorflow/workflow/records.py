@@ -165,25 +165,59 @@ def listed_of(record: ActorRecord) -> Instance:
         )
 
 
+def live_instance(
+    key: str, summary: Summary, state: InstanceState, status: str | None
+) -> Instance | None:
+    """Return what a client sees of a live instance; None when it has gone on since the summary.
+
+    Args:
+        status: the custom status.
+    """
+    head = _decode_head(summary.head)
+    if (head.execution_id, head.history_length) != (state.execution_id, state.history_length):
+        return None
+    return _instance(key, summary, head, state.input, state.output, status, state.failure)
+
+
 def _decoded(record: ActorRecord) -> Instance:
     head = head_of(record)
     summary = record.summary
     if summary is None:
         raise HistoryCorruptError(f"{record.actor} has no summary")
     fields = record.fields
-    failure = fields.get(FAILURE)
+    stored = fields.get(FAILURE)
+    return _instance(
+        record.actor.key,
+        summary,
+        head,
+        _text(fields.get(INPUT)),
+        _text(fields.get(OUTPUT)),
+        _text(fields.get(CUSTOM_STATUS)),
+        _decode_failure(stored) if stored is not None else None,
+    )
+
+
+def _instance(  # noqa: PLR0913, PLR0917 -- the parts of a record
+    key: str,
+    summary: Summary,
+    head: Head,
+    input: str | None,
+    output: str | None,
+    custom_status: str | None,
+    failure: FailureDetails | None,
+) -> Instance:
     return Instance(
-        instance_id=record.actor.key,
+        instance_id=key,
         name=summary.label,
         status=Status(summary.phase),
         execution_id=head.execution_id,
         created_at_ns=head.created_at_ns,
         updated_at_ns=head.updated_at_ns,
         generation=head.generation,
-        input=_text(fields.get(INPUT)),
-        output=_text(fields.get(OUTPUT)),
-        custom_status=_text(fields.get(CUSTOM_STATUS)),
-        failure=_decode_failure(failure) if failure is not None else None,
+        input=input,
+        output=output,
+        custom_status=custom_status,
+        failure=failure,
         parent_instance_id=head.parent.instance_id if head.parent is not None else None,
         scheduled_start_ns=head.scheduled_start_ns,
         completed_at_ns=head.completed_at_ns,

@@ -20,22 +20,54 @@ class InterruptedWaitError(Exception):
     """The server stops, or the client has gone; nobody needs the result any more."""
 
 
+class _Stop:
+    """Whether a process stops, and what is to be interrupted then."""
+
+    __slots__ = ("is_set", "waiting")
+
+    def __init__(self) -> None:
+        self.is_set = False
+        self.waiting: set[_Wait] = set()
+
+
+class _Wait:
+    """A task that waits, and can be told to give up: by its cancellation, since a task of its own
+    for each wait, and one that looks out for the stop, would cost more than all the rest."""
+
+    __slots__ = ("_task", "is_interrupted")
+
+    def __init__(self) -> None:
+        self._task = asyncio.current_task()
+        self.is_interrupted = False
+
+    def interrupt(self, _: object = None) -> None:
+        """Give up; harmless at the end."""
+        if self._task is not None and not self.is_interrupted:
+            self.is_interrupted = True
+            self._task.cancel()
+
+    def end(self) -> bool:
+        """The wait is over; return whether this object, and nobody else, has cancelled it."""
+        task, self._task = self._task, None
+        return self.is_interrupted and task is not None and task.uncancel() == 0
+
+
 class Waits:
     """Every held-back answer of one door; all doors of a process stop at once."""
 
-    def __init__(self, most: int = WAITS_MAX, *, stop: asyncio.Event | None = None) -> None:
+    def __init__(self, most: int = WAITS_MAX, *, stop: _Stop | None = None) -> None:
         self._count = 0
         self._most = most
-        self._stop_event = stop or asyncio.Event()
+        self._stop = stop or _Stop()
 
     def beside(self, most: int) -> "Waits":
         """Return waits with a number of their own, which end with these."""
-        return Waits(most, stop=self._stop_event)
+        return Waits(most, stop=self._stop)
 
     @property
     def is_stopping(self) -> bool:
         """True once `stop` was called."""
-        return self._stop_event.is_set()
+        return self._stop.is_set
 
     @property
     def count(self) -> int:
@@ -44,11 +76,13 @@ class Waits:
 
     def stop(self) -> None:
         """End all waits, and refuse what comes from now on."""
-        self._stop_event.set()
+        self._stop.is_set = True
+        for wait in tuple(self._stop.waiting):
+            wait.interrupt()
 
     def check_running(self) -> None:
         """Raise WireError 503 once the server is stopping."""
-        if self._stop_event.is_set():
+        if self._stop.is_set:
             raise runtime_closed()
 
     async def until(self, call: Call, work: Coroutine[Any, Any, T]) -> T:
@@ -73,18 +107,21 @@ class Waits:
             work.close()
             raise OverloadedError("the queue of held-back answers", self._most)
         self._count += 1
-        task = asyncio.create_task(work, name="wait")
-        stop = asyncio.create_task(self._stop_event.wait(), name="wait-stop")
-        ends: set[asyncio.Future[Any]] = {task, stop}
+        wait = _Wait()
+        self._stop.waiting.add(wait)
+        if self._stop.is_set:
+            asyncio.get_running_loop().call_soon(wait.interrupt)  # what need not wait is answered
         if gone is not None:
-            ends.add(gone)
+            gone.add_done_callback(wait.interrupt)
         try:
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            raise InterruptedWaitError
+            return await work
+        except asyncio.CancelledError:
+            if wait.end():
+                raise InterruptedWaitError from None
+            raise
         finally:
             self._count -= 1
-            stop.cancel()
-            task.cancel()
-            await asyncio.gather(task, stop, return_exceptions=True)
+            self._stop.waiting.discard(wait)
+            if gone is not None:
+                gone.remove_done_callback(wait.interrupt)
+            wait.end()
