@@ -114,13 +114,16 @@ class RedisPost:
             await self._append(0, letters)
 
     async def _append(self, slot: int, letters: Sequence[tuple[int | str, bytes]]) -> None:
-        client = self._open_client()
+        client, failed = self._open_client(), b""
         for start in range(0, len(letters), SEND_COUNT):
             numbers: dict[bytes, int] = {}
             args: list[Argument] = [INBOX_MAX]
             for address, data in letters[start : start + SEND_COUNT]:
                 args += numbers.setdefault(self._inbox(address).key, len(numbers) + 1), data
-            await client.run(slot, SEND, SEND.call(tuple(numbers), args))
+            _, error = await client.run(slot, SEND, SEND.call(tuple(numbers), args))
+            failed = error or failed
+        if failed:
+            raise StoreUnavailableError(f"an inbox takes no letters: {failed!r}", written=None)
 
     def subscribe(self, partition: int, cursor: str) -> None:
         """See `Transport.subscribe`."""
