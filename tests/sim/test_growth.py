@@ -87,6 +87,16 @@ async def sip_until_refused(stand: Stand) -> int:
     return SIPS
 
 
+async def assert_at_its_limit(stand: Stand, instance_id: str) -> None:
+    """It is shown as stalled, with the reason."""
+    found = await stand.world.engine.get(instance_id)
+    assert found is not None
+    assert found.status is Status.STALLED, found
+    assert "more than 40 events" in found.stalled_reason
+    reasons = await stand.world.engine.why(instance_id)
+    assert any("more than 40 events" in reason.detail for reason in reasons), reasons
+
+
 def test_s16_a_fan_out_of_a_thousand_keeps_commits_small() -> None:
     """On three hosts, eight partitions: all results come, each once, and no commit exceeds its
     caps."""
@@ -133,11 +143,58 @@ def test_s16_a_history_at_its_limit_stalls_and_goes_on_when_it_is_raised(restart
         assert len(stand.store.audit.applied) == commits
         ((stored),) = stored_instances(stand.memory)
         assert len(stored.history) <= 50
+        await stand.restart()
+        await assert_at_its_limit(stand, "s")
         stand.world.limits = Limits()
         await stand.restart()
         assert await sip_until_refused(stand) == SIPS
         ended = await stand.end_of("s")
         assert json.loads(ended.output or "") == SIPS
+        await stand.close()
+        check_quiet(stand.memory)
+
+    simulate(1, main)
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["running", "restarted"])
+def test_s16_a_history_that_grows_by_itself_stalls_visibly_in_the_turn_that_is_too_many(
+    restart: bool,
+) -> None:
+    """Nothing comes any more that could tell that it is stalled: the last turn must."""
+
+    async def main(loop: SimLoop) -> None:
+        app = growing_app()
+
+        @app.workflow
+        async def asks(ctx: WorkflowContext, _: None) -> str:
+            await ctx.create_timer(1)
+            for number in range(45):
+                ctx.call_activity("work", input=number)
+            return str(await ctx.wait_for_external_event("never"))
+
+        stand = Stand(loop, app)
+        stand.world.limits = Limits(history_events_warn=20, history_events_max=40)
+        await stand.world.start_host()
+        await stand.start("asks", None, instance_id="a")
+        await asyncio.sleep(0.9)
+        before = await stand.world.engine.get("a")
+        assert before is not None
+        assert before.status is Status.RUNNING
+        await asyncio.sleep(0.105)  # the timer has fired, no activity has ended
+        await assert_at_its_limit(stand, "a")
+        if restart:
+            await stand.restart()
+            await assert_at_its_limit(stand, "a")
+        await asyncio.sleep(60)
+        await assert_at_its_limit(stand, "a")
+        stand.world.limits = Limits()
+        await stand.restart()
+        await asyncio.sleep(1)
+        after = await stand.world.engine.get("a")
+        assert after is not None
+        assert (after.status, after.stalled_reason) == (Status.RUNNING, "")
+        await stand.raise_event("a", "never", "x", "once")
+        assert (await stand.end_of("a")).output == '"x"'
         await stand.close()
         check_quiet(stand.memory)
 

@@ -157,6 +157,7 @@ class Execution:
             self.problem = str(error)
         else:
             self.run = run
+            self.problem = self._host.limits.why_too_long(self.state.history_length)
 
     @property
     def pending_start(self) -> ExecutionStarted | None:
@@ -192,7 +193,10 @@ class Execution:
     def take(self, effects: Effects, *facts: HistoryEvent) -> None:
         """Take new facts: run the code over them, or keep them until that is possible."""
         if self._is_runnable(facts):
-            self._run_over(effects, [*self.inbox.take_all(effects), *facts])
+            kept = self.inbox.take_all(effects, since_ns=self.state.updated_at_ns)
+            self._run_over(effects, [*kept, *facts])
+            if self.problem and self.state.terminal_status is None:
+                self.want_worker(effects)  # nothing may come any more that would say so
         else:
             self.keep(effects, facts)
             start = self.pending_start
@@ -241,13 +245,9 @@ class Execution:
         self.worker_wanted = True
         who = REMOTE if state.is_remote else HERE if state.started else ANYBODY
         name = start.name if start is not None else state.name
+        is_stalled = self.is_stalled if stalled is None else stalled
         wanted = WorkerWanted(
-            self._host.host_id,
-            name,
-            self.is_stalled if stalled is None else stalled,
-            self.app_id,
-            self.present_id,
-            who,
+            self._host.host_id, name, is_stalled, self.app_id, self.present_id, who
         )
         effects.send(ActorId(WORKER, self._instance_id), RUN, pack(wanted))
 
@@ -270,8 +270,8 @@ class Execution:
         if self.state.is_remote:
             self.take(effects)
             return
-        if self.state.stalled_reason and not self.problem and self.run is not None:
-            self.record(effects, TurnStarted(at_ns=self.now_ns()))  # ends the stall
+        if self.state.stalled_reason and not (self.problem or self.inbox) and self.run is not None:
+            self.record(effects, TurnStarted(at_ns=self.now_ns()))  # ends the stall, as facts do
         self.take(effects)
 
     def _run_over(self, effects: Effects, facts: list[HistoryEvent]) -> None:
@@ -331,11 +331,8 @@ class Execution:
         if length_before < limits.history_events_warn <= length:
             ids = {"instance_id": self._instance_id, "workflow": self.state.name, "events": length}
             _log.warning("history is long; use continue-as-new", extra=ids)
-        if length > limits.history_events_max and self.state.terminal_status is None:
-            self.problem = self.problem or (
-                f"the history has more than {limits.history_events_max:,} events; use "
-                "continue-as-new in the workflow's loop. Raise the limit to let this instance go on"
-            )
+        if self.state.terminal_status is None:
+            self.problem = self.problem or limits.why_too_long(length)
 
     # ---- what the code asks for ----------------------------------------------------------------
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from actorflow.workflow.events import (
     ExecutionResumed,
     ExecutionStarted,
@@ -57,11 +59,15 @@ class Inbox:
         effects.put_field(inbox_field(self._next), stripped(fact))
         self._next += 1
 
-    def take_all(self, effects: Effects) -> list[HistoryEvent]:
-        """Remove and return all facts, oldest first."""
+    def take_all(self, effects: Effects, *, since_ns: int = 0) -> list[HistoryEvent]:
+        """Remove and return all facts, oldest first. What came before `since_ns`, when the history
+        grew past them, came then: time does not run backwards in a history."""
         if self._facts is None:
             return []
         facts, self._facts, self._next = self._facts, None, 0
         for index in facts:
             effects.delete_field(inbox_field(index))
-        return list(facts.values())
+        return [
+            replace(fact, at_ns=since_ns) if fact.at_ns < since_ns else fact
+            for fact in facts.values()
+        ]

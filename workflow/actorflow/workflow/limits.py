@@ -30,6 +30,15 @@ class Limits:
     message_chars_max: int = 8_192
     lost_hosts_max: int = 3
 
+    def why_too_long(self, history_length: int) -> str:
+        """Return why an execution with a history of this length stalls; "" when it does not."""
+        if history_length <= self.history_events_max:
+            return ""
+        return (
+            f"the history has more than {self.history_events_max:,} events; use continue-as-new in "
+            "the workflow's loop. Raise the limit to let this instance go on"
+        )
+
 
 ESCAPED_BYTES_MAX = 6
 """A byte of a text takes so many at most inside a message, which is JSON: a control character."""
