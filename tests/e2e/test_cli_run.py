@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ def ended(number, frame):
     sys.exit(5)
 
 print(json.dumps({k: v for k, v in os.environ.items() if k.startswith(("DAPR_", "APP_"))}))
+print("pid", os.getpid())
 print("the server answers", get("/v1.0/healthz"))
 print("a word to stderr", file=sys.stderr)
 if "stubborn" in sys.argv:
@@ -129,6 +131,7 @@ def test_a_second_ctrl_c_kills_an_app_that_stays(start: Start) -> None:
     run.out.wait_for("waiting")
     run.process.send_signal(signal.SIGINT)
     run.out.wait_for("not yet")
+    assert "Ctrl-C again kills it" in run.err.wait_for("Waiting for the application to end")
     run.process.send_signal(signal.SIGINT)
     assert run.wait() == 128 + signal.SIGKILL
     assert run.err.all[-1] == "== ACTORFLOW == Stopped."
@@ -177,3 +180,25 @@ def test_a_server_that_dies_takes_the_app_along(start: Start, tmp_path: Path) ->
     os.kill(int((tmp_path / "run.db-lock").read_text()), signal.SIGKILL)
     assert run.wait() == 128 + signal.SIGTERM
     assert any("The server has ended" in line for line in run.err.all)
+
+
+def test_a_run_that_is_killed_does_not_leave_its_server_behind(
+    start: Start, tmp_path: Path
+) -> None:
+    run = start(*FREE, "--ready-file", "ready", "--", sys.executable, "app.py", "wait")
+    url = run.variables()["DAPR_HTTP_ENDPOINT"]
+    app_pid = int(run.out.wait_for("pid ").rpartition(" ")[2])
+    run.out.wait_for("waiting")
+    try:
+        assert answers(url)
+        run.process.kill()
+        end_s = time.monotonic() + DEADLINE_S
+        while (tmp_path / "ready").exists() and time.monotonic() < end_s:
+            time.sleep(0.05)
+        assert not (tmp_path / "ready").exists(), "the server is to stop in good order"
+        while answers(url) and time.monotonic() < end_s:
+            time.sleep(0.05)
+        assert not answers(url)
+    finally:
+        os.kill(app_pid, signal.SIGKILL)
+        run.wait()

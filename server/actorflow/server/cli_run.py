@@ -2,6 +2,7 @@
 
 The server is started when none answers on its ports, and the application once it listens. At
 Ctrl-C the application ends first and the server is drained after it, so that results still arrive.
+Is this process killed, the server notices and drains.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 import click
 
 from actorflow.server.cli_client import CliError, Exit
-from actorflow.server.cli_serve import load_given, settings_options
+from actorflow.server.cli_serve import LIFELINE_FLAG, load_given, settings_options
 from actorflow.server.config import Settings
 from actorflow.server.options import OPTIONS
 
@@ -113,8 +114,8 @@ async def _run(
         if doors is None:
             ready = settings.ready_file or Path(folder) / "ready"
             ready.unlink(missing_ok=True)
-            command = (sys.executable, "-m", "actorflow.server", "serve", *arguments)
-            await together.start_server((*command, "--ready-file", str(ready)))
+            command = (sys.executable, "-m", "actorflow.server", "serve", LIFELINE_FLAG)
+            await together.start_server((*command, *arguments, "--ready-file", str(ready)))
             if not await together.wait_for(ready):
                 return await together.end_server()
             doors = Doors.told(json.loads(ready.read_text()))

@@ -1,8 +1,11 @@
 """`actorflow serve` and `actorflow config`: run the server, and show how it would run."""
 
+import contextlib
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +17,9 @@ from actorflow.server.config import ConfigError, Loaded, Settings, load_settings
 from actorflow.server.options import OPTIONS, Option
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+
+LIFELINE_FLAG = "--ends-with-input"
+"""Hidden flag of `serve`, for whoever starts it as a part of something else."""
 
 _SERVE_EXAMPLES = """
 \b
@@ -73,12 +79,15 @@ def load_given(flags: dict[str, Any]) -> Loaded:
 
 @click.command(epilog=_SERVE_EXAMPLES)
 @settings_options
-def serve(**flags: Any) -> None:
+@click.option(LIFELINE_FLAG, "has_lifeline", is_flag=True, hidden=True)
+def serve(*, has_lifeline: bool, **flags: Any) -> None:
     """Run the server: workflows, activities and the HTTP API in this process.
 
     Instances live in a SQLite file and go on where they were after any crash.
     """
     loaded = load_given(flags)
+    if has_lifeline:
+        threading.Thread(target=_end_with_input, name="lifeline", daemon=True).start()
     for remark in loaded.warnings:
         click.secho("warning: ", fg="yellow", nl=False, err=True)
         click.echo(remark, err=True)
@@ -90,6 +99,14 @@ def serve(**flags: Any) -> None:
         if loaded.settings.log_level == "debug":
             raise
         raise CliError(str(err), err.mend, Exit.FAILED) from None
+
+
+def _end_with_input() -> None:
+    """Stop in good order when standard input ends: whoever started this process is gone."""
+    with contextlib.suppress(OSError):
+        while os.read(0, 4_096):
+            pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @click.command(name="config")

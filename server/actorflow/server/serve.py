@@ -375,7 +375,8 @@ def _say(settings: Settings, text: str, event: str) -> None:
     if settings.log_format == "json":
         log.info(event)
     else:
-        click.echo(text, err=True)
+        with contextlib.suppress(OSError):  # nobody reads any more
+            click.echo(text, err=True)
 
 
 @contextlib.contextmanager

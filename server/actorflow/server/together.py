@@ -25,6 +25,9 @@ from actorflow.server.config import Settings
 APP_STOP_S = 10.0
 """How long the application may take to end after the first signal; then it is killed."""
 
+NOTICE_S = 1.0
+"""An application that takes longer than that is spoken of."""
+
 _SERVER_STOP_S = 5.0  # on top of its own time to drain
 _POLL_S = 0.02
 _PROBE_S = 2.0
@@ -149,14 +152,20 @@ class Child:
 
     @classmethod
     async def start(
-        cls, label: str, words: Sequence[str], environ: Mapping[str, str] | None = None
+        cls,
+        label: str,
+        words: Sequence[str],
+        environ: Mapping[str, str] | None = None,
+        *,
+        has_lifeline: bool = False,
     ) -> Self:
-        """Start a process in a process group of its own."""
+        """Start a process in a process group of its own. Its standard input is empty, or with a
+        lifeline ends when this process does, however that happens."""
         try:
             process = await asyncio.create_subprocess_exec(
                 *words,
                 env=environ,
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=asyncio.subprocess.PIPE if has_lifeline else asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 start_new_session=True,
@@ -226,7 +235,7 @@ class Together:
 
     async def start_server(self, words: Sequence[str]) -> None:
         """Start the server; `wait_for` tells when it listens."""
-        self._server = await Child.start("ACTORFLOW", words)
+        self._server = await Child.start("ACTORFLOW", words, has_lifeline=True)
 
     async def wait_for(self, ready: Path) -> bool:
         """Return whether the server's ready file appeared; False if it ended, or shall end."""
@@ -281,6 +290,8 @@ class Together:
             lost.add_done_callback(lambda _: self._on_server_lost(app))
             waits.add(lost)
         is_asked = False
+        loop = asyncio.get_running_loop()
+        notice: asyncio.TimerHandle | None = None
         try:
             while not ended.done():
                 signalled = asyncio.create_task(self._next_signal(), name="next signal")
@@ -291,11 +302,14 @@ class Together:
                 if signalled.done() and not is_asked:
                     is_asked = True
                     app.send(signalled.result())
+                    notice = loop.call_later(NOTICE_S, _say_waiting)
                 elif not ended.done():
                     app.send(signal.SIGKILL)
                 signalled.cancel()
             return ended.result()
         finally:
+            if notice is not None:
+                notice.cancel()
             for task in waits:
                 task.cancel()
 
@@ -303,3 +317,8 @@ class Together:
         if not app.is_over:
             click.echo("The server has ended; the application is ended too.", err=True)
             self._signals.put_nowait(signal.SIGTERM)
+
+
+def _say_waiting() -> None:
+    text = f"Waiting for the application to end, at most {APP_STOP_S:g} s; Ctrl-C again kills it."
+    click.echo(text, err=True)
