@@ -141,11 +141,12 @@ async def test_twenty_kills_under_load_lose_and_double_nothing(tmp_path: Path) -
         load = Load(service, session)
         clients = [group.create_task(load.client()) for _ in range(CLIENTS)]
         await kill_again_and_again(service, random.Random(seed))
+        while len(load.accepted) <= 2 * CLIENTS:  # noqa: ASYNC110 -- a number tells nobody
+            await asyncio.sleep(RETRY_S)
         load.enough.set()
         await asyncio.gather(*clients)
     assert await service.end(signal.SIGTERM) == 0
     assert load.retries > KILLS
-    assert len(load.accepted) > 2 * CLIENTS
     await check_store(tmp_path / "load.db", load.accepted)
     check_side_log(tmp_path / "side.log", load.accepted)
 
