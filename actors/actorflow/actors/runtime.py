@@ -259,7 +259,7 @@ class ActorSystem:
             UnfitCompletionError: see `WorkerType.fits`.
         """
         target, payload = key.target, pack_completion(key, sends)
-        partition = self._partitions[partition_of(target, self._partition_count)]
+        partition = self._home(target)
         wait_s = self.limits.call_timeout_s
         if self._cluster is not None:
             call = RemoteCall(target, COMPLETE, payload, repeatable=True)
@@ -315,15 +315,20 @@ class ActorSystem:
         """Search actors by their summaries. Raises StoreUnavailableError."""
         return await self._store.find(query)
 
+    def is_here(self, actor: ActorId) -> bool:
+        """Whether this host serves the actor now: a call to it goes to no other host."""
+        return bool(self._partitions) and self._home(actor).state is PartitionState.OPEN
+
+    def _home(self, actor: ActorId) -> Partition:
+        return self._partitions[partition_of(actor, self._partition_count)]
+
     def live(self, actor: ActorId, *, settled: bool = False) -> TurnActor | None:
         """Return the live object of an actor, to look at; see `Roster.live`."""
-        roster = self._partitions[partition_of(actor, self._partition_count)].roster
-        return roster.live(actor, settled=settled)
+        return self._home(actor).roster.live(actor, settled=settled)
 
     def parked(self, actor: ActorId) -> Sequence[tuple[str, str]]:
         """Return method and reason of the parked messages for an actor that is owned here."""
-        roster = self._partitions[partition_of(actor, self._partition_count)].roster
-        return tuple(roster.parked.get(actor, ()))
+        return tuple(self._home(actor).roster.parked.get(actor, ()))
 
     def watch(self, actor: ActorId, phases: frozenset[str], look: Look = no_look) -> Watch:
         """Return a context manager that waits for a committed summary with one of these phases."""
@@ -342,7 +347,7 @@ class ActorSystem:
         checked_actor_id(*actor)  # a store that refused it would refuse the work of others with it
         if len(payload) > self.limits.payload_bytes:
             raise LimitExceededError("a payload (bytes)", self.limits.payload_bytes, len(payload))
-        return self._partitions[partition_of(actor, self._partition_count)]
+        return self._home(actor)
 
     # ---- ActorServices -------------------------------------------------------------------------
 
@@ -386,8 +391,7 @@ class ActorSystem:
 
     def set_timer(self, actor: ActorId, method: str, payload: bytes, delay_s: float) -> ActorTimer:
         """See `actor.ActorServices.set_timer`."""
-        partition = self._partitions[partition_of(actor, self._partition_count)]
-        return partition.roster.set_timer(actor, method, payload, delay_s)
+        return self._home(actor).roster.set_timer(actor, method, payload, delay_s)
 
     # ---- Host ----------------------------------------------------------------------------------
 
@@ -468,11 +472,7 @@ class ActorSystem:
         for partition in self._partitions:
             if partition.trouble:
                 found.append(f"the store does not take commits: {partition.trouble}")
-            elif (
-                partition.state is PartitionState.CLOSED
-                and self._cluster is None
-                and not self._stopping
-            ):
+            elif partition.state is PartitionState.CLOSED and not (self._cluster or self._stopping):
                 found.append(f"partition {partition.index} is not owned")
         return found
 
@@ -480,7 +480,7 @@ class ActorSystem:
         """Return present sizes, summed over partitions."""
         held = [p for p in self._partitions if p.state is not PartitionState.CLOSED]
         sizes = [p.gauges() for p in held or self._partitions[:1]]  # what is closed holds nothing
-        return {name: sum(size[name] for size in sizes) for name in sizes[0]}
+        return {name: sum(size[name] for size in sizes) for name in sizes[0]} if sizes else {}
 
 
 def _sorted_types(

@@ -41,6 +41,7 @@ from actorflow.workflow.model import (
     PurgeResult,
 )
 from actorflow.workflow.naming import check_name, check_workflow_name, instance_actor
+from actorflow.workflow.new_ids import NewIds
 from actorflow.workflow.overload import PENDING_BYTES_MAX, Backlog
 from actorflow.workflow.permits import UNLIMITED, Concurrency, Permits
 from actorflow.workflow.reading import InstanceReader
@@ -164,7 +165,7 @@ class WorkflowEngine(InstanceReader):
             is_open=remote_workers or cluster is not None,
         )
         self._backlog = Backlog(self.actors.gauges, self.now_ns, pending_bytes_max)
-        self._is_clustered = cluster is not None
+        self._new_ids = NewIds(self.actors, self._ids.uuid, self.now_ns)
 
     def _actor_types(self) -> list[ActorType | WorkerType]:
         return [
@@ -296,13 +297,13 @@ class WorkflowEngine(InstanceReader):
         """
         check_workflow_name(name)
         check_payload(input, f"input of workflow {name!r}", self.limits)
-        actor = instance_actor(instance_id or self._ids.uuid(), app_id or self.app_id)
+        actor = instance_actor(instance_id or self._new_ids.instance(), app_id or self.app_id)
         request = StartRequest(
             name,
             input,
             scheduled_start_ns,
             None,
-            idempotency_key or self._repetition_id(),
+            idempotency_key or self._new_ids.request(),
             unique,
             trace_parent,
             trace_state,
@@ -341,7 +342,7 @@ class WorkflowEngine(InstanceReader):
         """
         check_name("event name", name)
         check_payload(input, f"payload of event {name!r}", self.limits)
-        request = RaiseRequest(name, input, event_id or self._repetition_id())
+        request = RaiseRequest(name, input, event_id or self._new_ids.request())
         await self._call(instance_id, RAISE, pack(request), app_id=app_id)
 
     async def suspend(
@@ -441,7 +442,7 @@ class WorkflowEngine(InstanceReader):
         record = await self._record(source_instance_id, app_id, with_log=True)
         if record is None:
             raise InstanceNotFoundError(source_instance_id)
-        new_id = new_instance_id or self._ids.uuid()
+        new_id = new_instance_id or self._new_ids.instance()
         request = seed_request(
             instance_of(record),
             history_of(record),
@@ -456,11 +457,6 @@ class WorkflowEngine(InstanceReader):
         await self.workers.apps.note(app_id or self.app_id)
         await self.actors.call(actor, SEED, pack(request))
         return new_id
-
-    def _repetition_id(self) -> str:
-        """Return an id by which a request that is sent to another host twice is known; "" where
-        that cannot happen."""
-        return self._ids.uuid() if self._is_clustered else ""
 
     # ---- what others may know ------------------------------------------------------------------
 
