@@ -63,9 +63,11 @@ def test_two_hosts_share_and_one_takes_all_when_the_other_is_gone(
         servers.append(server.wait_until_ready())
     first, second = (server.process.pid for server in servers)
 
-    shared = status_when(
-        url, tmp_path, lambda found: {p["state"] for p in found["partitions"]} == {"owned"}
-    )
+    def all_owned(found: Any) -> bool:
+        states = {p["state"] for p in found["partitions"]}
+        return states == {"owned"} and len(found["hosts"]) == 2
+
+    shared = status_when(url, tmp_path, all_owned)
     hosts = {host["pid"]: host for host in shared["hosts"]}
     assert set(hosts) == {first, second}
     assert hosts[first]["app_id"] == "shop-local"
@@ -74,11 +76,14 @@ def test_two_hosts_share_and_one_takes_all_when_the_other_is_gone(
     assert shared["problems"] == ["hosts differ in durability: local, memory"]
     assert {p["owner"] for p in shared["partitions"]} <= {h["host"] for h in hosts.values()}
 
+    heir = hosts[first]["host"]
     os.kill(second, signal.SIGKILL)
-    alone = status_when(
-        url, tmp_path, lambda found: {h["state"] for h in found["hosts"]} == {"up", "gone"}
-    )
-    assert {p["owner"] for p in alone["partitions"]} == {hosts[first]["host"]}
+
+    def all_moved(found: Any) -> bool:
+        owners = {p["owner"] for p in found["partitions"]}
+        return owners == {heir} and {h["state"] for h in found["hosts"]} == {"up", "gone"}
+
+    status_when(url, tmp_path, all_moved)
 
     shown = status(url, tmp_path).stdout
     assert "Durability local: survives kill -9 of anything" in shown
