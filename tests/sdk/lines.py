@@ -20,7 +20,9 @@ import pytest
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 CACHE = ROOT / ".sdk"
-INSTALL_S = 600
+INSTALL_S = 300
+INSTALL_ATTEMPTS = 3
+"""What is downloaded comes from others, who may be away for a moment."""
 
 
 @dataclass(frozen=True)
@@ -66,16 +68,20 @@ def _install(line: Line) -> Path:
     wanted = hashlib.sha256(b"".join((HERE / one).read_bytes() for one in line.sources)).hexdigest()
     if stamp.exists() and stamp.read_text() == wanted:
         return folder
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        line.install(folder)
-    except subprocess.CalledProcessError as error:
-        text = f"{line.title} cannot be installed: {error}\n{error.output}"
-        if os.environ.get("CI"):
-            pytest.fail(text)
-        pytest.skip(text)
-    stamp.write_text(wanted)
+    for attempt in range(INSTALL_ATTEMPTS):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        try:
+            line.install(folder)
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+            text = f"{line.title} cannot be installed: {error}\n{error.output}"
+            if attempt + 1 < INSTALL_ATTEMPTS:
+                continue
+            if os.environ.get("CI"):
+                pytest.fail(text)
+            pytest.skip(text)
+        stamp.write_text(wanted)
+        break
     return folder
 
 

@@ -20,7 +20,7 @@ from tests.sdk.lines import LINES, Line
 from tests.sdk.program import Program
 from tests.sdk.stand import Server, new_program
 
-pytestmark = [pytest.mark.sdk, pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.sdk, pytest.mark.e2e, pytest.mark.timeout(1_000)]
 
 PYTHON = LINES[0]
 HOSTS = 3

@@ -11,7 +11,7 @@ import pytest
 
 from tests.sdk.lines import LINES, ROOT
 
-pytestmark = [pytest.mark.sdk, pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.sdk, pytest.mark.e2e, pytest.mark.timeout(1_000)]
 
 ORDERS = ROOT / "examples" / "dapr_sdk" / "orders.py"
 FREE = ("--http-port", "0", "--grpc-port", "0", "--store", "memory:")

@@ -9,7 +9,7 @@ from tests.sdk.scenarios import SCENARIOS
 from tests.sdk.stand import Site
 from tests.sdk.table import FAILED, FILE, LACKS, PASSED, Column, page, read
 
-pytestmark = [pytest.mark.sdk, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.sdk, pytest.mark.timeout(1_000)]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.name)
