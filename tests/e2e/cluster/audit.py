@@ -50,6 +50,11 @@ class Audit:
         """How often that partition was acquired that moved most."""
         return max((len(standing.tokens) for standing in self._partitions.values()), default=0)
 
+    def epochs(self, partition: int) -> list[int]:
+        """Return when a partition was acquired, in ms of the store's clock."""
+        standing = self._partitions.get(partition)
+        return list(standing.tokens) if standing is not None else []
+
     def follow(self, command: list[bytes]) -> None:
         """Take the next command of the log."""
         if len(command) < 4 or command[0].upper() != b"HSET":
@@ -113,6 +118,10 @@ class ServerLog:
     def most_acquired(self) -> int:
         """See `Audit`; of what `catch_up` has read."""
         return self._audit.most_acquired
+
+    def epochs(self, partition: int) -> list[int]:
+        """See `Audit`; of what `catch_up` has read."""
+        return self._audit.epochs(partition)
 
     def close(self) -> None:
         """Let go of the file."""

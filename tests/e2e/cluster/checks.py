@@ -7,7 +7,10 @@ import asyncio
 import json
 import re
 import signal
+import time
 from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from actorflow.actors.address import ActorId, partition_of
@@ -39,6 +42,12 @@ CHILD = ":0003"
 """What the id of a ledger's child adds to the id of its parent."""
 
 QUIET_S = 180.0
+SLACK_MS = 100
+"""By which clocks and their rounding may differ on one machine."""
+
+CLOCKS_APART_MS = (time.time_ns() - time.clock_gettime_ns(time.CLOCK_MONOTONIC)) // 1_000_000
+"""What the clock of Redis is ahead of that of the side log."""
+
 ENDED = ("COMPLETED", "TERMINATED")
 GROUP = 100
 """Instances that are read at once."""
@@ -60,6 +69,17 @@ class Executed(NamedTuple):
     began_us: int
     ended_us: int | None
     pid: int
+
+
+class Asked(NamedTuple):
+    """An activity that a history asks for: of which partition, since when by the store's clock."""
+
+    partition: int
+    since_ms: int
+
+
+Epochs = Callable[[int], Iterable[int]]
+"""When a partition was acquired, in ms of the store's clock."""
 
 
 async def fsck(site: Site) -> Report:
@@ -89,7 +109,7 @@ async def check_all(
     accepted: dict[str, int],
     *,
     faults: int,
-    asked: Counter[str] | None = None,
+    asked: dict[str, Asked] | None = None,
     log: ServerLog | None = None,
     alarms: bool = False,
     attempts: int = 0,
@@ -104,12 +124,15 @@ async def check_all(
         attempts: that clients gave up.
     """
     await check_quiet(site)
-    asked = (asked or Counter()) + await check_instances(site, accepted)
-    if faults and log is not None:
-        # A busy machine may let leases end, too: what moves with its partition runs again.
+    asked = (asked or {}) | await check_instances(site, accepted)
+    epochs: Epochs | None = None
+    if log is not None:
         log.catch_up()
-        faults = max(faults, log.most_acquired())
-    check_side_log(site.side_log, asked, faults=faults)
+        epochs = log.epochs
+        if faults:
+            # A busy machine may let leases end, too: what moves with its partition runs again.
+            faults = max(faults, log.most_acquired())
+    together = check_side_log(site.side_log, asked, faults=faults, epochs=epochs)
     await check_purge(site, attempts=attempts)
     codes = await asyncio.gather(*(host.end(signal.SIGTERM) for host in site.hosts))
     assert set(codes) == {0}, codes
@@ -119,13 +142,13 @@ async def check_all(
         return Counter()
     seen = log.catch_up()
     assert seen["committed"], "no commit in the log"
-    return seen
+    return seen + Counter({"activities that two owners ran at once": together})
 
 
-async def check_instances(site: Site, accepted: dict[str, int]) -> Counter[str]:
+async def check_instances(site: Site, accepted: dict[str, int]) -> dict[str, Asked]:
     """I1, I3, I4 and I6 of every acknowledged start, and of its child. Returns the activities that
     their histories ask for."""
-    asked: Counter[str] = Counter()
+    asked: dict[str, Asked] = {}
     ids = [each for instance_id in accepted for each in (instance_id, instance_id + CHILD)]
     async for record in _records(site, ids):
         events, key = history_of(record), record.actor.key
@@ -134,7 +157,11 @@ async def check_instances(site: Site, accepted: dict[str, int]) -> Counter[str]:
         kinds = Counter(type(event) for event in events)
         assert kinds[ExecutionCompleted] == 1, key
         assert kinds[TaskCompleted] == kinds[TaskScheduled] == 2, key
-        asked.update(e.task_execution_id for e in events if isinstance(e, TaskScheduled))
+        partition = partition_of(record.actor, PARTITIONS)
+        for event in events:
+            if isinstance(event, TaskScheduled):
+                assert event.task_execution_id not in asked, key
+                asked[event.task_execution_id] = Asked(partition, event.at_ns // 1_000_000)
         raised = [event.dedup_id for event in events if isinstance(event, EventRaised)]
         assert raised == ([] if key.endswith(CHILD) else [f"event-{key}"])
         instance = instance_of(record)
@@ -229,8 +256,14 @@ def read_side_log(path: Path) -> dict[str, list[Executed]]:
     return runs
 
 
-def check_side_log(path: Path, asked: Counter[str], *, faults: int) -> None:
-    """I5: each activity ran, once more a fault at most, and none that no history asks for."""
+def check_side_log(
+    path: Path, asked: dict[str, Asked], *, faults: int, epochs: Epochs | None = None
+) -> int:
+    """I5: each activity ran, once more a fault at most, and none that no history asks for.
+
+    With `epochs`, also: again only for a new owner of its partition, and so never two at once but
+    for an owner that does not know yet that it was replaced. Returns how many of these there were.
+    """
     runs = read_side_log(path)
     assert asked.keys() <= runs.keys()
     strange = runs.keys() - asked.keys()
@@ -242,3 +275,25 @@ def check_side_log(path: Path, asked: Counter[str], *, faults: int) -> None:
         assert ended, f"{task} has a result and never ended"
         if faults == 0:
             assert len(found) == 1, f"{task} ran {len(found)} times without a fault"
+    if epochs is not None:
+        for task, found in runs.items():
+            if len(found) > 1:
+                check_owners(task, asked[task], found, epochs(asked[task].partition))
+    return sum(map(ran_together, runs.values()))
+
+
+def check_owners(task: str, asked: Asked, found: list[Executed], epochs: Iterable[int]) -> None:
+    """The first run is by whoever owned the partition when the activity was asked for. Each other
+    one needs an owner who came since then, and before it began."""
+    began_ms = max(run.began_us for run in found) // 1_000 + CLOCKS_APART_MS + SLACK_MS
+    owners = [epoch for epoch in epochs if asked.since_ms - SLACK_MS <= epoch <= began_ms]
+    assert len(found) <= 1 + len(owners), (
+        f"{task} ran {len(found)} times for {len(owners)} new owners of partition "
+        f"{asked.partition}: {found}"
+    )
+
+
+def ran_together(found: list[Executed]) -> bool:
+    """Whether two runs of one activity overlap. One that was cut counts as over at once."""
+    spans = sorted((run.began_us, run.ended_us or run.began_us) for run in found)
+    return any(second[0] < first[1] for first, second in pairwise(spans))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tests.e2e.cluster.audit import ServerLog
-from tests.e2e.cluster.checks import check_all, check_instances
+from tests.e2e.cluster.checks import Asked, check_all, check_instances
 from tests.e2e.cluster.clients import (
     ATTEMPT_S,
     GIVE_UP_S,
@@ -39,7 +39,7 @@ class Stand:
     probes: Probes
     log: ServerLog
     faults: int = 0
-    asked: Counter[str] = field(default_factory=Counter)
+    asked: dict[str, Asked] = field(default_factory=dict)
     logged: Counter[str] = field(default_factory=Counter)
     took_s: list[float] = field(default_factory=list)
 
@@ -51,7 +51,7 @@ class Stand:
     async def check_and_purge_ended(self) -> int:
         """Check the instances that have ended and purge them. Returns how many."""
         ended = self.load.take_ended()
-        self.asked += await check_instances(self.site, ended)
+        self.asked |= await check_instances(self.site, ended)
         await self.caller.purge(ended)
         return len(ended)
 
