@@ -98,7 +98,7 @@ class FakeEngine:
         trace_state: str | None = None,
         app_id: str = "",
     ) -> str:
-        self._enter("start", name, instance_id, trace_parent)
+        self._enter("start", name, instance_id, trace_parent, trace_state)
         request = (name, instance_id, input, scheduled_start_ns)
         if idempotency_key in self.keys:
             known_id, known = self.keys[idempotency_key]

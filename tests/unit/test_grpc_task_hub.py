@@ -123,15 +123,23 @@ async def test_version_tags_and_trace_of_a_start_are_in_its_history(site: OrderS
 @pytest.mark.parametrize(
     ("said", "metadata"),
     [
-        ({"traceParent": "0af7651916cd43dd8448eb211c80319c", "spanID": "b7ad6b7169203331"}, ""),
+        (
+            {
+                "traceParent": "0af7651916cd43dd8448eb211c80319c",
+                "spanID": "b7ad6b7169203331",
+                "traceState": {"value": "a=1,b=2"},
+            },
+            "",
+        ),
         (None, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
     ],
     ids=["ids apart, as Go says them", "metadata, as instrumented channels do"],
 )
 async def test_a_trace_is_taken_however_an_sdk_says_it(
-    site: OrderSite, said: dict[str, str] | None, metadata: str
+    site: OrderSite, said: dict[str, Any] | None, metadata: str
 ) -> None:
-    headers = (("traceparent", metadata),) if metadata else ()
+    states = (("tracestate", "a=1"), ("tracestate", "b=2"))
+    headers = (("traceparent", metadata), *states) if metadata else ()
     create_request = pb.CreateInstanceRequest(
         instanceId="i-1", name="order", parentTraceContext=said
     )
@@ -140,6 +148,7 @@ async def test_a_trace_is_taken_however_an_sdk_says_it(
     began = (await site.call("GetInstanceHistory", request)).events[0].executionStarted
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     assert began.parentTraceContext.traceParent == trace
+    assert began.parentTraceContext.traceState.value == "a=1,b=2"
 
 
 @pytest.mark.parametrize("name", ["", "dapr.internal.x", "a\nb"])

@@ -261,9 +261,13 @@ async def test_event_id_and_trace(site: Site) -> None:
     assert len(site.engine.histories["i-1"]) == 3
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     await site.post("/v1.0/workflows/dapr/order/start?instanceID=t", traceparent=trace)
-    assert ("start", "order", "t", trace) in site.engine.calls
-    await site.post("/v1.0/workflows/dapr/order/start?instanceID=u", traceparent="nonsense")
-    assert ("start", "order", "u", None) in site.engine.calls
+    assert ("start", "order", "t", trace, None) in site.engine.calls
+    own = "/actorflow/v1/workflows/order/start?instanceID=v"
+    await site.post(own, traceparent=trace, tracestate="a=1,b=2")
+    assert ("start", "order", "v", trace, "a=1,b=2") in site.engine.calls
+    start = "/v1.0/workflows/dapr/order/start?instanceID=u"
+    await site.post(start, traceparent="nonsense", tracestate="a=1")
+    assert ("start", "order", "u", None, None) in site.engine.calls
 
 
 @pytest.mark.parametrize("key", ["x" * 257, "\u00fc", "a\tb"])

@@ -39,6 +39,7 @@ from actorflow.server.http.guards import TokenGuard, bearer_token
 from actorflow.server.http.waits import InterruptedWaitError
 from actorflow.server.metrics import Metrics
 from actorflow.server.options import parse_app_id
+from actorflow.server.trace import Trace, checked_trace
 
 TOKEN_KEY = "dapr-api-token"  # noqa: S105 -- the name, not the token
 APP_ID_KEY = "dapr-app-id"
@@ -112,6 +113,11 @@ class RpcCall:
             return parse_app_id(text)
         except ValueError as err:
             raise invalid(f"the metadata {APP_ID_KEY} may be {err}") from None
+
+
+def trace_of(call: RpcCall) -> Trace:
+    """Return the W3C trace context of a call: that of an instrumented channel."""
+    return checked_trace(call.first("traceparent"), call.metadata("tracestate"))
 
 
 class Gate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types

@@ -11,7 +11,7 @@ from actorflow.server import errors
 from actorflow.server.config import Settings
 from actorflow.server.errors import Operation, WireError, dapr_error
 from actorflow.server.grpc import messages as pb
-from actorflow.server.grpc.gate import Rpc, RpcCall
+from actorflow.server.grpc.gate import Rpc, RpcCall, trace_of
 from actorflow.server.grpc.status import RpcError, of_wire_error
 from actorflow.server.grpc.values import timestamp
 from actorflow.server.http.api import EngineApi
@@ -22,7 +22,6 @@ from actorflow.server.http.workflows import (
     check_instance_id,
     check_workflow_name,
     checked_app_id,
-    checked_trace_parent,
 )
 from actorflow.server.metadata import ProcessMetadata
 from actorflow.workflow.errors import NotTerminalError
@@ -86,12 +85,14 @@ class SidecarService:
         check_workflow_name(name)
         app_id = checked_app_id(self._engine, request.app_id, errors.START, name)
         start_ns = _start_ns(name, request.options.get(START_TIME, ""))
+        trace = trace_of(call)
         instance_id = await self._engine.start(
             name,
             instance_id=request.instance_id,
             input=_text(request.input, "input"),
             scheduled_start_ns=start_ns,
-            trace_parent=checked_trace_parent(call.first("traceparent")),
+            trace_parent=trace.parent,
+            trace_state=trace.state,
             app_id=app_id,
         )
         if not self._engine.connected_workers():

@@ -12,7 +12,7 @@ from actorflow.actors.errors import ActorflowError, OverloadedError
 from actorflow.server.config import Settings
 from actorflow.server.grpc import messages as pb
 from actorflow.server.grpc import values
-from actorflow.server.grpc.gate import MARGIN_BYTES, Rpc, RpcCall
+from actorflow.server.grpc.gate import MARGIN_BYTES, Rpc, RpcCall, trace_of
 from actorflow.server.grpc.history import event_message
 from actorflow.server.grpc.instances import instance_answer
 from actorflow.server.grpc.status import Code, RpcError, invalid, of_engine_error
@@ -20,7 +20,7 @@ from actorflow.server.grpc.values import optional_time_ns, unwrapped
 from actorflow.server.http.api import EngineApi
 from actorflow.server.http.pages import BadPageTokenError, PageTokens
 from actorflow.server.http.waits import InterruptedWaitError, Waits
-from actorflow.server.http.workflows import checked_trace_parent
+from actorflow.server.trace import Trace, checked_trace
 from actorflow.workflow.errors import (
     InstanceExistsError,
     InstanceNotFoundError,
@@ -107,6 +107,7 @@ class TaskHubService:
         """Start an instance. Unless it starts later, the answer waits for its first turn."""
         app_id = self._admit(request, call)
         scheduled_start_ns = optional_time_ns(request, "scheduledStartTimestamp")
+        trace = _trace(request, call)
         instance_id = await self._engine.start(
             request.name,
             instance_id=request.instanceId,
@@ -115,8 +116,8 @@ class TaskHubService:
             unique=request.enforceUniqueInstanceId,
             version=unwrapped(request, "version") or None,
             tags=dict(request.tags),
-            trace_parent=_trace_parent(request, call),
-            trace_state=values.trace_state(request),
+            trace_parent=trace.parent,
+            trace_state=trace.state,
             app_id=app_id,
         )
         if scheduled_start_ns is None:
@@ -286,10 +287,11 @@ class TaskHubService:
             raise invalid("the continuationToken is not one that this server gave out") from None
 
 
-def _trace_parent(request: Any, call: RpcCall) -> str | None:
-    """Return the W3C trace parent of a start: some SDKs say it, some instrument their channel."""
-    said = checked_trace_parent(values.trace_parent(request))
-    return said or checked_trace_parent(call.first("traceparent"))
+def _trace(request: Any, call: RpcCall) -> Trace:
+    """Return the trace context of a start: some SDKs say it, some instrument their channel."""
+    state = values.trace_state(request)
+    said = checked_trace(values.trace_parent(request), [state] if state else [])
+    return said if said.parent else trace_of(call)
 
 
 def _plain(_: Any, err: ActorflowError) -> RpcError:

@@ -35,7 +35,7 @@ from actorflow.server.http.workflows import (
     check_workflow_name,
     id_from_key,
     idempotency_key,
-    trace_parent,
+    trace_of,
 )
 from actorflow.workflow.events import Status
 from actorflow.workflow.model import Instance, InstanceFilter
@@ -263,7 +263,7 @@ class InstanceHandlers:
         if instance_id:
             check_instance_id(instance_id)
         check_workflow_name(call.values[0])
-        key = idempotency_key(call)
+        key, trace = idempotency_key(call), trace_of(call)
         return await self._engine.start(
             call.values[0],
             instance_id=instance_id or id_from_key(key),
@@ -271,7 +271,8 @@ class InstanceHandlers:
             scheduled_start_ns=scheduled_start_ns,
             idempotency_key=key,
             unique=unique,
-            trace_parent=trace_parent(call),
+            trace_parent=trace.parent,
+            trace_state=trace.state,
         )
 
     async def _wait(self, call: Call, instance_id: str, until: str, timeout_s: float) -> Instance:

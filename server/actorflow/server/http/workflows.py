@@ -5,7 +5,6 @@ segment is accepted whatever it says, as in Dapr since 1.15.
 """
 
 import logging
-import re
 import uuid
 
 import msgspec
@@ -22,6 +21,7 @@ from actorflow.server.http.call import Call, check_name
 from actorflow.server.http.render import dapr_instance
 from actorflow.server.http.routing import Handler, Route
 from actorflow.server.http.waits import InterruptedWaitError, Waits
+from actorflow.server.trace import Trace, checked_trace
 from actorflow.workflow.errors import NotTerminalError
 from actorflow.workflow.events import Status
 
@@ -32,7 +32,6 @@ KEY_NAMESPACE = uuid.UUID("6f1d4a55-0c0e-4b8e-9d53-3c7a5d1f2b90")
 """Keeps ids made from keys apart from all others; must never change."""
 
 RESERVED_PREFIX = "dapr.internal."
-_TRACE_PARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _log = logging.getLogger(__name__)
 
 
@@ -87,13 +86,14 @@ class WorkflowHandlers:
         check_workflow_name(name)
         app_id = self._app_id(call, errors.START, name)
         self._note_component(component)
-        key = idempotency_key(call)
+        key, trace = idempotency_key(call), trace_of(call)
         instance_id = await self._engine.start(
             name,
             instance_id=instance_id or id_from_key(key),
             input=text,
             idempotency_key=key,
-            trace_parent=trace_parent(call),
+            trace_parent=trace.parent,
+            trace_state=trace.state,
             app_id=app_id,
         )
         if not self._engine.connected_workers():
@@ -278,14 +278,10 @@ def id_from_key(key: str) -> str:
     return str(uuid.uuid5(KEY_NAMESPACE, key)) if key else ""
 
 
-def trace_parent(call: Call) -> str | None:
-    """Return the W3C trace parent; one that is malformed counts as absent, as the standard says."""
-    return checked_trace_parent(call.request.headers.get("traceparent"))
-
-
-def checked_trace_parent(value: str | None) -> str | None:
-    """Return a W3C trace parent, None for one that is malformed."""
-    return value if value and _TRACE_PARENT.fullmatch(value) else None
+def trace_of(call: Call) -> Trace:
+    """Return the W3C trace context of a request."""
+    headers = call.request.headers
+    return checked_trace(headers.get("traceparent"), headers.getall("tracestate", ()))
 
 
 def _is_plain(text: str) -> bool:
