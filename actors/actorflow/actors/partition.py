@@ -239,18 +239,19 @@ class Partition:
 
     def _drain(self) -> None:
         """Run what is ready into the open batch, up to its caps; commit it if none is in flight."""
-        self._drain_scheduled = False
         if self.state is PartitionState.CLOSED:
+            self._drain_scheduled = False
             return
         batch, ready, completed = self._batch, self.roster.ready, self._deliveries.ended
         turns, size_bytes = self._limits.batch_turns, self._limits.batch_bytes
-        while not batch.is_full(turns, size_bytes):
-            if ready:
-                self._visit(ready.popleft())
-            elif completed:
-                self._complete(*completed.popleft())
-            else:
-                break
+        try:
+            while (ready or completed) and not batch.is_full(turns, size_bytes):
+                if ready:
+                    self._visit(ready.popleft())
+                else:
+                    self._complete(*completed.popleft())
+        finally:
+            self._drain_scheduled = False  # what called meanwhile was seen to by the same loop
         if self._committer.in_flight is None and (batch.turns or self._links.has_trims):
             self._links.before_commit(batch)
             self._batch = Batch(batch.seq + 1)
@@ -399,9 +400,7 @@ class Partition:
         """Answer once everything that the answer may rest on is committed."""
         if message.early_reply:
             self.roster.rest_on(message.sender, activation.last_seq)
-            message.settle(answer, problem)
-            return
-        if activation.last_seq <= self._committer.committed_seq:
+        if message.early_reply or activation.last_seq <= self._committer.committed_seq:
             message.settle(answer, problem)
             return
         in_flight = self._committer.in_flight
@@ -466,7 +465,9 @@ class Partition:
         for actor in batch.retired:
             self.roster.retire(actor, batch.seq)
         self.roster.failures.committed(batch.seq)
-        self._schedule_drain()
+        waits = self.roster.ready or self._deliveries.ended
+        if waits or self._batch.turns or self._links.has_trims:
+            self._schedule_drain()
 
     # ---- what others may know ------------------------------------------------------------------
 

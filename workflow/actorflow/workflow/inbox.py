@@ -41,7 +41,11 @@ class Inbox:
     @property
     def start(self) -> ExecutionStarted | None:
         """The start that no code has seen yet."""
-        return next((fact for fact in self if isinstance(fact, ExecutionStarted)), None)
+        if self._facts is not None:
+            for fact in self._facts.values():
+                if type(fact) is ExecutionStarted:
+                    return fact
+        return None
 
     @property
     def suspends(self) -> bool | None:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from actorflow.actors.completion import DeliveryKey
 from actorflow.workflow.outbound import SPREAD
-from actorflow.workflow.requests import WorkItem
+from actorflow.workflow.requests import WorkerWanted, WorkItem
 
 if TYPE_CHECKING:
     from actorflow.actors import Delivery
-    from actorflow.workflow.requests import WorkerWanted
     from actorflow.workflow.workitem import ActivityItem, TurnItem, TurnToken
 
     Item = TurnItem | ActivityItem
@@ -37,11 +36,12 @@ class Work:
     that has lent it to this one; our own has a `delivery` instead. `is_stalled` says that workers
     which were connected so far cannot do it; `newcomer` is the host where another one has connected
     since. `shown` is what a worker of this host was last shown of a turn. `losses` counts the
-    workers of this host that were lost while they had it.
+    workers of this host that were lost while they had it. `asked`: see `Asked`.
     """
 
     __slots__ = (
         "app_id",
+        "asked",
         "delivery",
         "holder",
         "is_stalled",
@@ -65,11 +65,14 @@ class Work:
         self.delivery = delivery
         self.request = request
         self.app_id = request.app_id
-        self.kind = ACTIVITIES if isinstance(request, WorkItem) else TURNS
+        self.kind, task_id = TURNS, -1
+        if isinstance(request, WorkItem):
+            self.kind, task_id = ACTIVITIES, request.task_id
         self.key = key
+        self.asked: Asked = (self.app_id, key.target.key.partition(SPREAD)[0], task_id)
         self.lender = lender
         self.holder: WorkerStream | str | None = None
-        self.is_stalled = not isinstance(request, WorkItem) and request.stalled
+        self.is_stalled = isinstance(request, WorkerWanted) and request.stalled
         self.newcomer = ""
         self.losses = 0
         self.shown: TurnToken | None = None
@@ -78,12 +81,6 @@ class Work:
     def is_void(self) -> bool:
         """Whether the partition has another owner by now, who gives the work out himself."""
         return self.delivery is not None and self.delivery.is_void
-
-    @property
-    def asked(self) -> Asked:
-        """See `Asked`."""
-        task_id = self.request.task_id if isinstance(self.request, WorkItem) else -1
-        return self.app_id, self.key.target.key.partition(SPREAD)[0], task_id
 
 
 class Works:
