@@ -1,7 +1,6 @@
 """`actorflow run` without any process: options, variables, and what may not start."""
 
 import http.server
-import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from actorflow.server.cli_client import CliError, Exit
 from actorflow.server.config import load_settings
 from actorflow.server.options import OPTIONS
 from actorflow.server.together import Doors, find_server
+from tests.servers import free_port
 
 
 @pytest.fixture(autouse=True)
@@ -129,9 +129,7 @@ def test_doors_are_those_that_this_machine_can_reach(
 
 
 def test_nobody_listens() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     assert find_server(load_settings(flags(http_port=port), {}).settings) is None
     assert find_server(load_settings(flags(http_port="0"), {}).settings) is None
 
@@ -162,9 +160,7 @@ def test_something_else_on_the_port(
 
 def test_a_server_without_grpc_is_not_enough(other: http.server.HTTPServer) -> None:
     other.answer = (204, b"")  # type: ignore[attr-defined]  # see Answer
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        ports = {"http_port": str(other.server_port), "grpc_port": str(free.getsockname()[1])}
+    ports = {"http_port": str(other.server_port), "grpc_port": str(free_port())}
     settings = load_settings(flags(**ports), {}).settings
     with pytest.raises(CliError, match="does not listen for gRPC"):
         find_server(settings)
