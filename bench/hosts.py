@@ -147,31 +147,11 @@ class Hosts:
 
     async def ask_all(self, do: str, **request: object) -> list[dict[str, Any]]:
         """Let all hosts do the same at once."""
-        return await asyncio.gather(*(host.ask(do, **request) for host in self.running))
+        return await _ask_all(self.running, do, **request)
 
     async def loop(self, op: str, case: Case) -> Loop:
         """Let the clients of the case, spread over the hosts, run an operation."""
-        share = replace(
-            case,
-            clients=max(1, case.clients // len(self.running)),
-            count=case.count and -(-case.count // len(self.running)),
-        )
-        sent = {name: getattr(share, name) for name in ("clients", "count", "seconds")}
-        await self.ask_all("loop", op=op, case=sent, warm_up=True)
-        # Measured until all have ended: a host also works for the clients of the others.
-        await self.ask_all("begin")
-        server_s = case.server_cpu_s()
-        loops = await self.ask_all("loop", op=op, case=sent, warm_up=False)
-        server_s = case.server_cpu_s() - server_s
-        found = await self.ask_all("end")
-        return Loop(
-            [spent for one in loops for spent in one["spent_s"]],
-            max(one["wall_s"] for one in loops),
-            sum(one["cpu_s"] for one in found),
-            sum(one["turns"] for one in found),
-            sum(one["commits"] for one in found),
-            server_s,
-        )
+        return await loop_on(self.running, op, case)
 
     async def commits(self) -> tuple[list[Commit], int]:
         """Return the commits of all hosts in the order of each partition, and how many of the first
@@ -185,6 +165,37 @@ class Hosts:
             before += decoded(first)
             during += decoded(second)
         return [*_in_order(before), *_in_order(during)], len(before)
+
+
+async def loop_on(hosts: Sequence[HostProcess], op: str, case: Case) -> Loop:
+    """Let the clients of the case, spread over hosts of one or more clusters, run an operation."""
+    share = replace(
+        case,
+        clients=max(1, case.clients // len(hosts)),
+        count=case.count and -(-case.count // len(hosts)),
+    )
+    sent = {name: getattr(share, name) for name in ("clients", "count", "seconds")}
+    await _ask_all(hosts, "loop", op=op, case=sent, warm_up=True)
+    # Measured until all have ended: a host also works for the clients of the others.
+    await _ask_all(hosts, "begin")
+    server_s = case.server_cpu_s()
+    loops = await _ask_all(hosts, "loop", op=op, case=sent, warm_up=False)
+    server_s = case.server_cpu_s() - server_s
+    found = await _ask_all(hosts, "end")
+    return Loop(
+        [spent for one in loops for spent in one["spent_s"]],
+        max(one["wall_s"] for one in loops),
+        sum(one["cpu_s"] for one in found),
+        sum(one["turns"] for one in found),
+        sum(one["commits"] for one in found),
+        server_s,
+    )
+
+
+async def _ask_all(
+    hosts: Sequence[HostProcess], do: str, **request: object
+) -> list[dict[str, Any]]:
+    return await asyncio.gather(*(host.ask(do, **request) for host in hosts))
 
 
 def _in_order(commits: Sequence[Commit]) -> list[Commit]:

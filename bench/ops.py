@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
+from uuid import uuid4
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -16,9 +17,9 @@ WAIT_S = 60.0
 """Longest that any single operation may take."""
 
 
-async def run(engine: WorkflowEngine, name: str, text: str) -> None:
+async def run(engine: WorkflowEngine, name: str, text: str, *, instance_id: str = "") -> None:
     """Start a workflow and wait for its end."""
-    instance_id = await engine.start(name, input=text)
+    instance_id = await engine.start(name, instance_id=instance_id, input=text)
     await engine.wait_for_completion(instance_id, timeout_s=WAIT_S)
 
 
@@ -31,8 +32,12 @@ async def approve(engine: WorkflowEngine) -> None:
 
 
 def op_named(name: str) -> Op:
-    """Return an operation: `approve`, or `WORKFLOW:INPUT` for one that is run to its end."""
+    """Return an operation: `approve`, or `WORKFLOW:INPUT` for one that is run to its end, with
+    `given/` before it under an id of the client's own."""
     if name == "approve":
         return approve
-    workflow, _, text = name.partition(":")
+    _, given, rest = name.rpartition("/")
+    workflow, _, text = rest.partition(":")
+    if given:
+        return lambda engine: run(engine, workflow, text, instance_id=str(uuid4()))
     return lambda engine: run(engine, workflow, text)
