@@ -59,7 +59,7 @@ async def main():
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, STOP)
-    stop_with_parent(end.set)
+    stop_with_parent(order, end.set)
     server = await asyncio.start_server(
         answer, "127.0.0.1", order.settings.http_port, reuse_port=True
     )
@@ -316,6 +316,27 @@ def test_children_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
         assert parent.stdout.read() == ""
     with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
         pass
+
+
+def test_a_child_whose_loop_is_blocked_ends_with_a_parent_that_was_killed() -> None:
+    child = "from actorflow.server import processes\nprocesses.KILL_AFTER_S = 0.2\n" + GOOD
+    script = (
+        "import asyncio, sys\n"
+        "from actorflow.server.config import Settings\n"
+        "from actorflow.server.processes import Supervisor\n"
+        "settings = Settings(processes=2, http_port=0, graceful_shutdown_s=0.1)\n"
+        f"site = Supervisor(settings, command=(sys.executable, '-c', {child!r}),\n"
+        "    on_ready=lambda port: print(port, flush=True))\n"
+        "asyncio.run(site.run())\n"
+    )
+    with subprocess.Popen(command(script), stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        port = int(parent.stdout.readline())
+        with socket.create_connection(("127.0.0.1", port)) as call:
+            call.sendall(b"block\n")
+            assert call.makefile().read(), "and then its loop is blocked for minutes"
+        parent.kill()
+        assert parent.stdout.read() == ""  # once both have ended, before the one is free again
 
 
 def test_a_port_in_use_is_refused_and_a_free_one_is_kept() -> None:

@@ -3,7 +3,8 @@
 The children share the port by SO_REUSEPORT and the instances by the store; the parent serves
 nothing and opens no store. If one child cannot start when all begin, all end with its reason. Later
 one that crashes is started again after a pause; one that ends on its own account (a shutdown call)
-ends all. A parent that is killed takes its children with it: their standard input ends.
+ends all. A parent that is killed takes its children with it: their standard input ends, which a
+thread of theirs hears even when their event loop is blocked.
 
 The settings travel to a child through its standard input, where no other user can read them.
 """
@@ -15,6 +16,8 @@ import os
 import signal
 import socket
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -404,13 +407,19 @@ def _tell(order: Order, data: bytes) -> None:
         os.close(order.ready_fd)
 
 
-def stop_with_parent(stop: Callable[[], None]) -> None:
-    """Call `stop` on the running loop when the parent is gone."""
+def stop_with_parent(order: Order, stop: Callable[[], None]) -> None:
+    """Call `stop` on the running loop when the parent is gone, and end the process if it then does
+    not end in time: nobody is left who would, and its loop may be blocked for good."""
     loop = asyncio.get_running_loop()
+    limit_s = order.settings.graceful_shutdown_s + KILL_AFTER_S
 
-    def on_input() -> None:
-        if not os.read(0, 4_096):
-            loop.remove_reader(0)
-            stop()
+    def watch() -> None:
+        while os.read(0, 4_096):
+            pass
+        with contextlib.suppress(RuntimeError):  # the loop is closed: it ends already
+            loop.call_soon_threadsafe(stop)
+        time.sleep(limit_s)
+        _log.critical("the parent is gone and this process did not end in time; it is ended")
+        os._exit(FORCED_CODE)
 
-    loop.add_reader(0, on_input)
+    threading.Thread(target=watch, name="actorflow-parent", daemon=True).start()

@@ -132,7 +132,7 @@ async def _serve(door: Door, registry: Registry | None, order: Order | None = No
     stop = Stop(settings.graceful_shutdown_s, forced_code=1 if order is None else FORCED_CODE)
     stop.listen()
     if order is not None:
-        stop_with_parent(lambda: stop.request(False))
+        stop_with_parent(order, lambda: stop.request(False))
     async with _engine(settings, registry, stop, order) as engine:
         server = HttpServer(engine, settings, request_shutdown=stop.request)
         try:

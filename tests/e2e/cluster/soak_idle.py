@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from actorflow.actors.errors import ContentionError, UnavailableError
 from actorflow.actors.store.redis import RedisStore
 from actorflow.workflow import WorkflowEngine
+from actorflow.workflow.errors import InstanceExistsError
 from tests.e2e.cluster.app import app
 from tests.e2e.cluster.clients import Caller, percentile
 from tests.e2e.cluster.hosts import LEASE_S, PARTITIONS, Site, site
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 256
 REST_S = 10.0
+RETRY_S = 0.5
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +63,7 @@ async def fill(server: Server, count: int) -> None:
 
         async def some() -> None:
             for number in numbers:
-                await engine.start("parked", instance_id=f"idle-{number}")
+                await started(engine, f"idle-{number}")
 
         await asyncio.gather(*(some() for _ in range(AT_ONCE)))
     took_s = time.monotonic() - began_s
@@ -68,6 +71,19 @@ async def fill(server: Server, count: int) -> None:
         used_bytes = client.info("memory")["used_memory"]
     say(f"{count:,} instances started in {took_s:.0f} s: {count / took_s:,.0f} a second")
     say(f"Redis: {used_bytes >> 20} MiB, {used_bytes / count:,.0f} bytes an instance")
+
+
+async def started(engine: WorkflowEngine, instance_id: str) -> None:
+    """Start one; the store may be slow on a busy machine, and the first attempt have worked."""
+    while True:
+        try:
+            await engine.start("parked", instance_id=instance_id)
+        except InstanceExistsError:
+            return
+        except (UnavailableError, ContentionError):
+            await asyncio.sleep(RETRY_S)
+        else:
+            return
 
 
 async def rest(place: Site, count: int) -> None:
