@@ -21,6 +21,8 @@ from actorflow.workflow.requests import (
 from actorflow.workflow.streams import ACTIVITIES, Work
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from actorflow.actors import Delivery
     from actorflow.workflow.activity import ActivityRunner
     from actorflow.workflow.permits import Permits
@@ -78,6 +80,15 @@ class Dispatcher:
     def held_count(self) -> int:
         """Instances whose code was here once and is not, or does not fit."""
         return len(self._held)
+
+    def waiting(self) -> Iterator[tuple[ActorId, Delivery]]:
+        """What nobody has, of this host's partitions, with the instance that has asked for it."""
+        self._held = {key: held for key, held in self._held.items() if not held[1].is_void}
+        for wanted, delivery in self._held.values():
+            yield _asker(wanted, delivery), delivery
+        for work in self._pool.works():
+            if work.holder is None and work.delivery is not None and not work.is_void:
+                yield _asker(work.request, work.delivery), work.delivery
 
     def takes_workflow(self, app_id: str, name: str, *, has_begun: bool) -> bool:
         """See `host.ExecutionHost.takes`."""
@@ -155,8 +166,8 @@ class Dispatcher:
             if wanted.host == self._host_id:
                 self._held[delivery.message.id] = (wanted, delivery)
                 return
-            instance = ActorId(instance_type(wanted.app_id), delivery.message.target.key)
-            delivery.complete([(instance, WORKER_READY, wanted.execution_id.encode())])
+            ready = (_asker(wanted, delivery), WORKER_READY, wanted.execution_id.encode())
+            delivery.complete([ready])
         elif wanted.who == HERE:
             self._held[delivery.message.id] = (wanted, delivery)
         else:
@@ -175,6 +186,12 @@ def _listed(names: list[str]) -> str:
 def _key(delivery: Delivery) -> DeliveryKey:
     message = delivery.message
     return key_of(message.target, message.id, message.payload)
+
+
+def _asker(request: WorkItem | WorkerWanted, delivery: Delivery) -> ActorId:
+    if isinstance(request, WorkItem):
+        return ActorId(request.asker_type, request.instance_id)
+    return ActorId(instance_type(request.app_id), delivery.message.target.key)
 
 
 _R = TypeVar("_R", WorkItem, WorkerWanted)

@@ -42,6 +42,7 @@ from actorflow.workflow.model import (
 )
 from actorflow.workflow.naming import check_name, check_workflow_name, instance_actor
 from actorflow.workflow.new_ids import NewIds
+from actorflow.workflow.orphans import Orphans
 from actorflow.workflow.overload import PENDING_BYTES_MAX, Backlog
 from actorflow.workflow.permits import UNLIMITED, Concurrency, Permits
 from actorflow.workflow.reading import InstanceReader
@@ -188,6 +189,7 @@ class WorkflowEngine(InstanceReader):
         """Open the store and take up everything that waits. Raises as `ActorSystem.start`."""
         await self.actors.start()
         self.workers.start()
+        Orphans(self.actors, self._dispatcher.waiting).start()
         self.workers.apps.note_soon(self.app_id)
 
     async def shut_down(self, *, drain_s: float = 10.0) -> None:
