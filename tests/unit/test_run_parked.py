@@ -58,7 +58,7 @@ async def test_one_that_was_parked_by_an_earlier_owner(tmp_path: Path) -> None:
         (detail,) = parked(await engine.why("a"))
         assert "'go_on'" in detail
         assert "Bug: no luck" in detail
-        assert "actorflow fsck --repair --unpark" in detail
+        assert "actorflow fsck --unpark-instance a`" in detail
         assert parked(await engine.why("b")) == []
         assert "event" in [reason.kind for reason in await engine.why("a")]
         await engine.terminate("a")

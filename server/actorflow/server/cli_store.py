@@ -9,7 +9,7 @@ import logging
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, NoReturn, TypeVar
 
 import click
 
@@ -24,11 +24,14 @@ from actorflow.workflow.archive_import import Importer
 from actorflow.workflow.events import Status
 from actorflow.workflow.fsck import Fsck, Report
 from actorflow.workflow.offline import OfflineStore
+from actorflow.workflow.unpark import Wanted
+from actorflow.workflow.unpark import unpark as unpark_some
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 
     from actorflow.workflow.archive import Count
+    from actorflow.workflow.fsck_rows import Parked
     from actorflow.workflow.fsck_rules import Finding
     from actorflow.workflow.registry import Registry
 
@@ -49,6 +52,7 @@ Examples:
   actorflow fsck --store sqlite:///orders.db
   actorflow fsck --store redis://cache:6379 --app orders.py --json
   actorflow fsck --store sqlite:///orders.db --repair       (the server must be stopped)
+  actorflow fsck --store redis://cache:6379 --unpark-instance order-7        (hosts may run)
 """
 
 
@@ -92,13 +96,43 @@ _store_option = click.option(
 )
 @click.option("--repair", is_flag=True, help="Repair what can be repaired; all hosts must be down.")
 @click.option("--unpark", is_flag=True, help="With --repair: deliver parked messages once more.")
+@click.option(
+    "--unpark-instance",
+    metavar="ID",
+    help="Check nothing, but deliver the parked messages of one instance once more. Hosts may run: "
+    "the partition is taken from its host for a moment. (SQLite: with the server stopped.)",
+)
+@click.option(
+    "--unpark-message",
+    nargs=2,
+    type=int,
+    metavar="PARTITION MESSAGE",
+    help="The same for one message, by the numbers that a check prints.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def fsck(*, store: StoreUrl, app: str | None, repair: bool, unpark: bool, as_json: bool) -> None:
+def fsck(  # noqa: PLR0913 -- the options of one command
+    *,
+    store: StoreUrl,
+    app: str | None,
+    repair: bool,
+    unpark: bool,
+    unpark_instance: str | None,
+    unpark_message: tuple[int, int] | None,
+    as_json: bool,
+) -> None:
     """Check a store: is every history whole, and will everything that waits go on?
 
     Works while hosts run, and changes nothing unless --repair is given. A SQLite file that a server
     has open is copied first, and the copy is checked.
     """
+    if unpark_instance or unpark_message:
+        if repair or unpark or app or (unpark_instance and unpark_message):
+            raise CliError(
+                "--unpark-instance and --unpark-message go with --store and --json alone",
+                code=Exit.USAGE,
+            )
+        wanted = Wanted(unpark_instance or "", *(unpark_message or ()))
+        _show_unparked(_run(_unpark(store, wanted), Exit.USAGE), as_json=as_json)
     if unpark and not repair:
         raise CliError("--unpark changes the store: say --repair as well", code=Exit.USAGE)
     registry = _registry(app)
@@ -109,6 +143,31 @@ def fsck(*, store: StoreUrl, app: str | None, repair: bool, unpark: bool, as_jso
     else:
         _print_report(report, treated)
     sys.exit(Exit.OK if report.is_clean else Exit.FAILED)
+
+
+async def _unpark(url: StoreUrl, wanted: Wanted) -> list[Parked]:
+    async with _opened(url) as found:
+        return await unpark_some(found.store, found.partition_count, SystemIds(), wanted)
+
+
+def _show_unparked(found: list[Parked], *, as_json: bool) -> NoReturn:
+    if as_json:
+        rows = [
+            {"partition": partition, "message": row.id, "method": row.method, "reason": row.parked}
+            for partition, row in found
+        ]
+        click.echo(json.dumps({"unparked": rows}, indent=2))
+    else:
+        for partition, row in found:
+            click.echo(
+                plain(
+                    f"delivered once more: message {row.id} in partition {partition}, "
+                    f"{row.method!r} for {row.target.key} (was parked: {row.parked})"
+                )
+            )
+        if not found:
+            click.echo("nothing like that is parked", err=True)
+    sys.exit(Exit.OK if found else Exit.FAILED)
 
 
 async def _fsck(

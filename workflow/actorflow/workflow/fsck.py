@@ -258,7 +258,7 @@ class Fsck:
                 row.target.key,
                 f"message {row.id} in partition {partition}, {row.method!r} for {row.target.type}: "
                 f"{row.parked}",
-                "with --unpark: deliver it once more",
+                "with --unpark, --unpark-instance or --unpark-message: deliver it once more",
             )
             for partition, row in waiting.parked
         ]

@@ -73,12 +73,13 @@ class WaitReason:
     attempt: int | None = None
 
 
-def parked_reason(method: str, reason: str) -> WaitReason:
+def parked_reason(instance_id: str, method: str, reason: str) -> WaitReason:
     """Return what to say of a message that failed too often, with the way to bring it back."""
     return WaitReason(
         kind="parked",
         detail=f"message {method!r} failed too often and is kept, not delivered: {reason}. Once "
-        "the cause is mended, stop all hosts, then `actorflow fsck --repair --unpark` delivers it",
+        f"the cause is mended, `actorflow fsck --unpark-instance {instance_id}` delivers it (for a "
+        "SQLite store stop the server first)",
     )
 
 

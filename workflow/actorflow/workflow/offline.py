@@ -1,7 +1,8 @@
-"""Owning a whole store without running it: for repairs, export and import.
+"""Owning a store without running it: for repairs, export and import.
 
 All partitions are acquired as a host would, so that no host can run at the same time: while one
-owns a partition this refuses, and a host that comes meanwhile fences this off.
+owns a partition this refuses, and a host that comes meanwhile fences this off. A single partition
+may also be taken from its host for a moment.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from actorflow.actors.errors import (
     InvariantError,
     StoreUnavailableError,
 )
-from actorflow.actors.ports import Commit, CommitResult, Held
+from actorflow.actors.ports import Commit, CommitResult, Held, Lease
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -30,6 +31,12 @@ _log = logging.getLogger(__name__)
 
 TTL_MS = 30_000
 """How long a partition stays taken when this process dies."""
+
+BRIEFLY_MS = 2_000
+"""The same, of one that was taken from a host: it asks again after this time."""
+
+TAKE_ATTEMPTS = 5
+"""How often a partition is taken from a host that is quicker to take it back."""
 
 COMMIT_ATTEMPTS = 10
 """How often an unanswered commit is sent again before the caller is told."""
@@ -61,6 +68,8 @@ class OfflineStore:
 
     Args:
         store: open.
+        only: own this partition alone, and take it from its host if it has one: that one finds
+            itself fenced off, and has the partition back soon after the end.
 
     Raises, on entering:
         StoreRunsError: a partition has an owner; nothing stays taken.
@@ -69,17 +78,29 @@ class OfflineStore:
     Concurrency: one caller at a time.
     """
 
-    def __init__(self, store: PartitionStore, partition_count: int, ids: IdSource) -> None:
+    def __init__(
+        self,
+        store: PartitionStore,
+        partition_count: int,
+        ids: IdSource,
+        *,
+        only: int | None = None,
+    ) -> None:
         self.store = store
         self.partition_count = partition_count
         self._ids = ids
-        self._standings: list[_Standing] = []
+        self._only = only
+        self._ttl_ms = TTL_MS if only is None else BRIEFLY_MS
+        self._standings: dict[int, _Standing] = {}
         self._renewal: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         try:
-            for partition in range(self.partition_count):
-                self._standings.append(_Standing(await self._acquired(partition)))
+            if self._only is not None:
+                self._standings[self._only] = _Standing(await self._taken(self._only))
+            else:
+                for partition in range(self.partition_count):
+                    self._standings[partition] = _Standing(await self._acquired(partition))
         except BaseException:
             await self._release()
             raise
@@ -99,7 +120,7 @@ class OfflineStore:
 
     async def _acquired(self, partition: int) -> Acquired:
         token = f"offline/{self._ids.uuid()}"
-        answer = await self.store.acquire(partition, token, ttl_ms=TTL_MS)
+        answer = await self.store.acquire(partition, token, ttl_ms=self._ttl_ms)
         if not isinstance(answer, Held):
             return answer
         raise StoreRunsError(
@@ -107,17 +128,28 @@ class OfflineStore:
             f"hosts first (a lease that a dead one left ends in {answer.left_ms / 1e3:.0f} s)"
         )
 
+    async def _taken(self, partition: int) -> Acquired:
+        for _ in range(TAKE_ATTEMPTS):
+            token = f"offline/{self._ids.uuid()}"
+            answer = await self.store.acquire(partition, token, ttl_ms=self._ttl_ms)
+            if not isinstance(answer, Held):
+                return answer
+            await self.store.release(Lease(partition, answer.epoch, answer.owner))
+        raise StoreRunsError(
+            f"partition {partition} is taken back by its host again and again; do it again"
+        )
+
     async def _renew(self) -> None:
         while True:
-            await asyncio.sleep(TTL_MS / 3_000)  # noqa: TID251 -- the rhythm of renewals
-            for standing in self._standings:
+            await asyncio.sleep(self._ttl_ms / 3_000)  # noqa: TID251 -- the rhythm of renewals
+            for standing in self._standings.values():
                 try:
-                    await self.store.renew(standing.lease, ttl_ms=TTL_MS)
+                    await self.store.renew(standing.lease, ttl_ms=self._ttl_ms)
                 except StoreUnavailableError as error:
                     _log.warning("lease not renewed", extra={"cause": str(error)})
 
     async def _release(self) -> None:
-        for standing in self._standings:
+        for standing in self._standings.values():
             try:
                 await self.store.release(standing.lease)
             except StoreUnavailableError as error:

@@ -50,7 +50,7 @@ def reasons_of(execution: Execution, actor: ActorId, host: ExecutionHost) -> lis
     if _wants_worker(execution, host):
         reasons.append(_for_worker(execution, start, actor, host))
     reasons += [reason for reason in waiting if reason.kind not in _OWN]
-    return reasons + [parked_reason(method, reason) for method, reason in host.parked(actor)]
+    return reasons + [parked_reason(actor.key, *parked) for parked in host.parked(actor)]
 
 
 def _wants_worker(execution: Execution, host: ExecutionHost) -> bool:
