@@ -15,7 +15,7 @@ from actorflow.actors.errors import (
     StoreUnavailableError,
     UnavailableError,
 )
-from actorflow.actors.ports import Commit, CommitResult, Lease
+from actorflow.actors.ports import Commit, CommitResult, CommitsAtOnce, Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +56,7 @@ class Committer:
         self._env = env
         self._released = released
         self._lost = lost
+        self._at_once = env.store if isinstance(env.store, CommitsAtOnce) else None
         self.lease = Lease(partition, 0, "")
         self._life = 0
         self._proofs = 0
@@ -97,10 +98,26 @@ class Committer:
             raise InvariantError(f"partition {self._partition}: commit {batch.seq} out of order")
         self.in_flight = batch
         self._proofs = self._proofs + 1 if batch.is_empty() else 0
-        self._env.host.spawn(self._commit(batch, self._life), f"commit-{self._partition}")
-
-    async def _commit(self, batch: Batch, life: int) -> None:
         commit = batch.to_commit(self.lease, f"{self.lease.token}:{batch.seq}")
+        result = self._sent_at_once(commit) if self._at_once is not None else None
+        if result is not None:
+            self._answered(batch, commit, result)
+        else:
+            work = self._commit(batch, commit, self._life)
+            self._env.host.spawn(work, f"commit-{self._partition}")
+
+    def _sent_at_once(self, commit: Commit) -> CommitResult | None:
+        """Commit without a task of its own, which costs more than a small commit; None when the
+        store would have to wait, or fails: what then becomes of it is `_commit`'s."""
+        assert self._at_once is not None
+        try:
+            return self._at_once.commit_at_once(commit)
+        except Exception:  # noqa: BLE001 -- met again at once by `_commit`, which sends it again
+            self._resending = True
+            self._env.counters.commit_resends += 1
+            return None
+
+    async def _commit(self, batch: Batch, commit: Commit, life: int) -> None:
         try:
             result = await self._send_until_answered(commit, life)
         except StoreFullError as error:
@@ -112,8 +129,10 @@ class Committer:
             if life == self._life:
                 self._lost(InvariantError(f"commit {commit.commit_id} failed: {error!r}"))
             return
-        if life != self._life or result is None:
-            return
+        if life == self._life and result is not None:
+            self._answered(batch, commit, result)
+
+    def _answered(self, batch: Batch, commit: Commit, result: CommitResult) -> None:
         was_silent, self._resending = self._resending, False
         self._is_well()
         counters = self._env.counters

@@ -10,7 +10,7 @@ sequence number are those of the present owner. Sending the same commit again is
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from actorflow.actors.address import ActorId
 
@@ -295,6 +295,15 @@ class Store(Protocol):
 
     async def find(self, query: Query) -> list[ActorRecord]:
         """Search all partitions. Records come without their log and without their fields."""
+        ...
+
+
+@runtime_checkable
+class CommitsAtOnce(Protocol):
+    """A store that can apply most commits without waiting for anything. Optional."""
+
+    def commit_at_once(self, commit: Commit) -> CommitResult | None:
+        """Do as `Store.commit`, or nothing, and return None, when that would have to wait."""
         ...
 
 

@@ -48,6 +48,11 @@ class Checkpointer:
         self._running: Future[None] | None = None
         self._is_behind = False
 
+    @property
+    def has_room(self) -> bool:
+        """Whether `wait_room` would not suspend."""
+        return not self._is_behind
+
     async def wait_room(self) -> None:
         """Wait for a checkpoint that the commits outrun. Does not suspend otherwise."""
         if self._is_behind and self._running is not None:

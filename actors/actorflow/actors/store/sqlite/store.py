@@ -168,14 +168,26 @@ class SqliteStore:
         """
         if commit.lease.partition != 0:
             return CommitResult.FENCED
-
-        def apply(connection: sqlite3.Connection) -> tuple[CommitResult, bool]:
-            result = apply_commit(connection, commit)
-            return result, result is CommitResult.OK
-
-        rows = len(commit.actors) + len(commit.put_messages) + len(commit.delete_messages)
-        result = await self._transact(apply, large=rows > INLINE_ROWS_MAX)
+        result = await self._transact(partial(_apply, commit=commit), rows=_rows(commit))
         if result is CommitResult.OK:
+            self._until_ms = self._now_ms() + self._ttl_ms
+        return result
+
+    def commit_at_once(self, commit: Commit) -> CommitResult | None:
+        """See `CommitsAtOnce`: a small commit under `local`, while no other work is under way."""
+        parts, rows = self._parts, _rows(commit)
+        if (
+            parts is None
+            or self._syncs
+            or commit.lease.partition != 0
+            or rows > INLINE_ROWS_MAX
+            or not (parts.checkpointer.has_room and parts.writer.is_idle)
+        ):
+            return None
+        result, keep = parts.writer.begin(partial(_apply, commit=commit))
+        if keep:
+            parts.writer.commit()
+            parts.checkpointer.after_commit()
             self._until_ms = self._now_ms() + self._ttl_ms
         return result
 
@@ -206,7 +218,7 @@ class SqliteStore:
         return await self._read(partial(reads.find, query=query))
 
     async def _transact(
-        self, work: Callable[[sqlite3.Connection], tuple[T, bool]], *, large: bool = False
+        self, work: Callable[[sqlite3.Connection], tuple[T, bool]], *, rows: int = 1
     ) -> T:
         parts = self._open_parts()
         await parts.checkpointer.wait_room()
@@ -215,7 +227,7 @@ class SqliteStore:
             raise self._closed()
         result, keep = parts.writer.begin(work)
         if keep:
-            if large or self._syncs:
+            if self._syncs or rows > INLINE_ROWS_MAX:
                 await parts.writer.commit_on_thread()
             else:
                 parts.writer.commit()
@@ -280,6 +292,15 @@ class SqliteStore:
             stack.callback(parts.writer.close)
             stack.callback(parts.reader.close)
             stack.callback(parts.checkpointer.close)
+
+
+def _apply(connection: sqlite3.Connection, commit: Commit) -> tuple[CommitResult, bool]:
+    result = apply_commit(connection, commit)
+    return result, result is CommitResult.OK
+
+
+def _rows(commit: Commit) -> int:
+    return len(commit.actors) + len(commit.put_messages) + len(commit.delete_messages)
 
 
 def _owns(standing: Standing, lease: Lease) -> bool:

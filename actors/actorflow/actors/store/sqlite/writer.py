@@ -37,7 +37,7 @@ class Writer:
 
     async def wait_idle(self) -> None:
         """Wait until no COMMIT and no pause is under way. Does not suspend when there is none."""
-        while not self._is_idle():
+        while not self.is_idle:
             if self._commit_job is not None:
                 await settled(self._commit_job)
             if self._pause_job is not None:
@@ -99,7 +99,9 @@ class Writer:
             self._connection.close()
             self._connection = None
 
-    def _is_idle(self) -> bool:
+    @property
+    def is_idle(self) -> bool:
+        """Whether no COMMIT and no pause is under way."""
         commit, pause = self._commit_job, self._pause_job
         return (commit is None or commit.done()) and (pause is None or pause.done())
 
