@@ -33,20 +33,18 @@ from actorflow.workflow.errors import (
     InstanceNotFoundError,
     NotTerminalError,
 )
+from actorflow.workflow.family import Family, family_of
 from actorflow.workflow.fitting import fits_activity, fits_wanted
 from actorflow.workflow.instance import InstanceActor
 from actorflow.workflow.limits import DEFAULT_LIMITS, Limits, check_payload, message_bytes_max
-from actorflow.workflow.model import (
-    EngineStats,
-    PurgeResult,
-)
+from actorflow.workflow.model import EngineStats, PurgeResult
 from actorflow.workflow.naming import check_name, check_workflow_name, instance_actor
 from actorflow.workflow.new_ids import NewIds
 from actorflow.workflow.orphans import Orphans
 from actorflow.workflow.overload import PENDING_BYTES_MAX, Backlog
 from actorflow.workflow.permits import UNLIMITED, Concurrency, Permits
 from actorflow.workflow.reading import InstanceReader
-from actorflow.workflow.records import children_in, history_of, instance_of
+from actorflow.workflow.records import history_of, instance_of
 from actorflow.workflow.registry import Registry
 from actorflow.workflow.requests import (
     ACTIVITY,
@@ -63,6 +61,7 @@ from actorflow.workflow.requests import (
     PurgeRequest,
     RaiseRequest,
     StartRequest,
+    app_of,
     pack,
 )
 from actorflow.workflow.rerun import seed_request
@@ -336,8 +335,7 @@ class WorkflowEngine(InstanceReader):
 
         Args:
             event_id: the sender's own id: a repetition with the same id is dropped (the last 1,000
-                of
-                an execution are remembered).
+                of an execution are remembered).
 
         Raises:
             InstanceNotFoundError, InstanceStalledError: see their texts.
@@ -395,31 +393,35 @@ class WorkflowEngine(InstanceReader):
         record = await self._record(instance_id, app_id, with_log=recursive)
         if record is None:
             raise InstanceNotFoundError(instance_id)
+        return PurgeResult(
+            deleted_count=await self._purge(record, recursive=recursive, force=force)
+        )
+
+    async def _purge(self, record: ActorRecord, *, recursive: bool, force: bool) -> int:
+        instance_id, app_id = record.actor.key, app_of(record.actor.type)
+        deleted = 1
         try:
             if not force and not instance_of(record).status.is_terminal:
                 raise NotTerminalError(instance_id)
-            children = children_in(history_of(record)) if recursive else []
-            deleted = 0
-            for child, child_app_id in children:
-                deleted += await self._purge_child(child, child_app_id or app_id, force=force)
+            family = family_of(record) if recursive else Family("", ())
+            for child in family.children:
+                deleted += await self._purge_child(child, family, force=force)
             with contextlib.suppress(InstanceNotFoundError):  # our own first try was heard
                 await self._call(instance_id, PURGE, pack(PurgeRequest(force)), app_id=app_id)
         except CorruptError:
             if not force:
                 raise
             await self._call(instance_id, ERASE, app_id=app_id)
-            return PurgeResult(deleted_count=1)
-        return PurgeResult(deleted_count=deleted + 1)
+        return deleted
 
-    async def _purge_child(self, instance_id: str, app_id: str, *, force: bool) -> int:
+    async def _purge_child(self, child: ActorId, family: Family, *, force: bool) -> int:
+        (record,) = await self.actors.read([child], with_log=True)
+        if record is None or not family.has(record):
+            return 0  # gone already, or never born: another one has the id
         try:
-            return (await self.purge(instance_id, force=force, app_id=app_id)).deleted_count
-        except InstanceNotFoundError:
-            return 0  # gone already
+            return await self._purge(record, recursive=True, force=force)
         except NotTerminalError as error:
-            raise NotTerminalError(
-                instance_id, f"failed to purge child workflow: {error}"
-            ) from error
+            raise NotTerminalError(child.key, f"failed to purge child workflow: {error}") from error
 
     async def rerun(  # noqa: PLR0913 -- keyword-only options of one operation
         self,

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from actorflow.actors import ActorId
 from actorflow.actors.errors import CorruptError
 from actorflow.workflow.errors import (
     InstanceExistsError,
@@ -17,11 +16,11 @@ from actorflow.workflow.errors import (
     InvalidRequestError,
 )
 from actorflow.workflow.events import Status
+from actorflow.workflow.family import Family, family_of
 from actorflow.workflow.instance import InstanceActor
 from actorflow.workflow.model import History, Instance, InstanceFilter, InstancePage, WaitReason
 from actorflow.workflow.naming import instance_actor, known_actor
 from actorflow.workflow.records import (
-    children_in,
     history_of,
     instance_of,
     listed_of,
@@ -33,7 +32,7 @@ from actorflow.workflow.requests import WHY, instance_type
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from actorflow.actors import ActorRecord, ActorSystem
+    from actorflow.actors import ActorId, ActorRecord, ActorSystem
     from actorflow.actors.ports import Summary
 
 REREAD_S = 5.0
@@ -188,21 +187,24 @@ class InstanceReader:
         execution = live.execution if isinstance(live, InstanceActor) else None
         return execution is not None and execution.status() not in phases
 
-    async def _check_children_ended(self, actor: ActorId, *, of: str = "") -> None:
+    async def _check_children_ended(self, actor: ActorId) -> None:
         """Raise InstanceExistsError when a descendant of an instance that has ended has not."""
         (record,) = await self.actors.read([actor], with_log=True)
-        if record is None:
-            return
-        root = of or actor.key
-        if of and not instance_of(record).status.is_terminal:
-            raise InstanceExistsError(
-                root,
-                f"cannot recreate workflow with ID '{root}': child workflow '{actor.key}': "
-                "orchestration has not yet completed",
-            )
-        for child_id, app_id in children_in(history_of(record)):
-            child = ActorId(instance_type(app_id) if app_id else actor.type, child_id)
-            await self._check_children_ended(child, of=root)
+        if record is not None:
+            await self._check_family_ended(family_of(record), actor.key)
+
+    async def _check_family_ended(self, family: Family, root: str) -> None:
+        for child in family.children:
+            (record,) = await self.actors.read([child], with_log=True)
+            if record is None or not family.has(record):
+                continue
+            if not instance_of(record).status.is_terminal:
+                raise InstanceExistsError(
+                    root,
+                    f"cannot recreate workflow with ID '{root}': child workflow '{child.key}': "
+                    "orchestration has not yet completed",
+                )
+            await self._check_family_ended(family_of(record), root)
 
     async def _call(
         self, instance_id: str, method: str, payload: bytes = b"", *, app_id: str = ""

@@ -16,7 +16,6 @@ from actorflow.actors.ports import ActorRecord, Query, Summary
 from actorflow.workflow.codec import decode_event, encode_event
 from actorflow.workflow.errors import HistoryCorruptError
 from actorflow.workflow.events import (
-    ChildCreated,
     ExecutionCompleted,
     ExecutionStarted,
     FailureDetails,
@@ -29,8 +28,6 @@ from actorflow.workflow.naming import ceil_ms
 from actorflow.workflow.requests import INSTANCE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from actorflow.workflow.state import InstanceState
 
 INPUT = "input"
@@ -272,13 +269,6 @@ def _history_of(record: ActorRecord) -> list[HistoryEvent]:
             failure=_decode_failure(failure) if failure is not None else None,
         )
     return events
-
-
-def children_in(history: Iterable[HistoryEvent]) -> list[tuple[str, str]]:
-    """Return instance id and app ("": its own) of all children that a history asked for."""
-    return [
-        (event.instance_id, event.app_id) for event in history if isinstance(event, ChildCreated)
-    ]
 
 
 def inbox_of(record: ActorRecord) -> dict[int, HistoryEvent]:
