@@ -1,5 +1,5 @@
-"""What holds for every test: how Hypothesis looks for counterexamples, and that programs which tests
-start hear Ctrl-C."""
+"""What holds for every test: how Hypothesis looks for counterexamples, and that programs which
+tests start hear Ctrl-C."""
 
 import os
 import signal
