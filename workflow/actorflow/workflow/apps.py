@@ -14,6 +14,7 @@ from actorflow.actors import ActorId, ActorType
 from actorflow.actors.errors import ActorflowError
 from actorflow.actors.ports import Query, Summary
 from actorflow.workflow.requests import DEFAULT_APP, INSTANCE, instance_type
+from actorflow.workflow.worker_log import level_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -91,7 +92,8 @@ class Apps:
             try:
                 await self.note(app_id)
             except ActorflowError as error:
-                _log.warning("app not noted yet", extra={"app_id": app_id, "cause": str(error)})
+                extra = {"app_id": app_id, "cause": str(error)}
+                _log.log(level_of(error), "app not noted yet", extra=extra)
                 await asyncio.sleep(RETRY_S)  # noqa: TID251 -- back-off
             else:
                 return

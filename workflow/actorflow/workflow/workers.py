@@ -30,7 +30,7 @@ from actorflow.workflow.requests import (
 )
 from actorflow.workflow.streams import ITEMS_MAX, TURNS, Key, WorkerStream, Works
 from actorflow.workflow.turns import Turns
-from actorflow.workflow.worker_log import WorkerLog
+from actorflow.workflow.worker_log import WorkerLog, level_of
 from actorflow.workflow.workitem import TurnItem, activity_item
 
 if TYPE_CHECKING:
@@ -414,7 +414,7 @@ class WorkerPool:
                 self._forget(work.key)
         except ActorflowError as error:
             extra = {"instance_id": work.key.target.key, "cause": str(error)}
-            _log.warning("turn not given to a worker; tried again", extra=extra)
+            _log.log(level_of(error), "turn not given to a worker; tried again", extra=extra)
             await asyncio.sleep(RETRY_S)  # noqa: TID251 -- back-off
             if self._has(stream, work):
                 del stream.given[work.key]
