@@ -10,9 +10,11 @@ import pytest
 from actorflow.actors.store.memory import MemoryStore
 from actorflow.workflow import ActivityContext, Registry, WorkflowContext, WorkflowEngine
 from actorflow.workflow.permits import Concurrency
+from actorflow.workflow.workitem import ActivityItem
 from tests.sim.cluster import ClusterWorld
 from tests.sim.faulty_store import NO_FAULTS, FaultyStore
 from tests.sim.loop import SimClock, SimLoop, simulate
+from tests.sim.remote import RemoteStand
 
 SLOW, FAST = "slow", "fast"
 EACH = 12
@@ -122,3 +124,50 @@ def test_a_permit_of_a_dead_host_comes_free() -> None:
 
     simulate(1, main)
     assert watched.ran.total() >= 6 * 2 * EACH
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("limits", "most"),
+    [
+        (Concurrency(), 9),
+        (Concurrency(activities=5), 5),
+        (Concurrency(activities=5, activities_by_name={"double": 2}), 2),
+        (Concurrency(turns=1, activities=3), 3),
+    ],
+    ids=["none", "all", "by name", "turns too"],
+)
+def test_remote_workers_of_several_hosts_share_them(
+    seed: int, limits: Concurrency, most: int
+) -> None:
+    """The workers are connected to two of three hosts: the third lends all its work."""
+    running: Counter[str] = Counter()
+    seen: Counter[str] = Counter()
+
+    async def double(value: int) -> int:
+        running["double"] += 1
+        seen["most"] = max(seen["most"], running["double"])
+        await asyncio.sleep(1)
+        running["double"] -= 1
+        return value * 2
+
+    async def main(loop: SimLoop) -> None:
+        stand = RemoteStand(loop, seed, partition_count=16)
+        assert isinstance(stand.world, ClusterWorld)
+        stand.world.concurrency = limits
+        for _ in range(3):
+            await stand.world.start_host()
+        await stand.world.until(stand.world.is_balanced, poll_s=0.1)
+        workers = [stand.worker(host=n, activities={"double": double}) for n in (0, 2)]
+        await asyncio.sleep(10)
+        for number in range(4):
+            await stand.start("fan", 9, f"fan-{number}")
+        for number in range(4):
+            assert (await stand.end_of(f"fan-{number}")).output == "72"
+        done = [sum(isinstance(i, ActivityItem) for i in worker.items) for worker in workers]
+        assert sum(done) == 4 * 9
+        assert min(done) > 0
+        await stand.close()
+
+    simulate(seed, main)
+    assert seen["most"] >= most if limits == Concurrency() else seen["most"] == most
