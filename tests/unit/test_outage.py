@@ -128,6 +128,15 @@ def test_partitions_that_are_lost_together_are_one_line(told: Told) -> None:
     assert figures(told[1], "count", "cause") == [1, "again"], "told when the host stops"
 
 
+def test_a_full_store_is_told_elsewhere(told: Told) -> None:
+    async def main(outage: Outage) -> None:
+        outage.partition_lost(1, StoreFullError("no memory left", written=False))
+        await asyncio.sleep(2 * GATHER_S)
+
+    run(main)
+    assert told == []
+
+
 def test_the_losses_of_an_outage_are_counted_at_its_end(told: Told) -> None:
     async def main(outage: Outage) -> None:
         outage.failed(AWAY, "heartbeat")

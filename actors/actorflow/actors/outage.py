@@ -10,6 +10,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from actorflow.actors.errors import StoreFullError
+
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
@@ -82,6 +84,8 @@ class Outage:
 
     def partition_lost(self, partition: int, error: Exception) -> None:
         """The store refused a commit or a lease, so all memory of a partition was dropped."""
+        if isinstance(error, StoreFullError):
+            return  # it reads itself again, now and then, until there is room: see `room.py`
         self._partitions_lost += 1
         if not self._lost:
             self._call_later("tell_lost", GATHER_S)
