@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
+from actorflow.actors import cluster
 from actorflow.actors.address import ActorId, partition_of
+from actorflow.actors.errors import UnavailableError
+from actorflow.actors.ports import CommitResult
 from actorflow.actors.store.memory import MemoryStore
 from actorflow.workflow import ActivityContext, Registry, WorkflowContext
 from actorflow.workflow.new_ids import IN_HAND_MAX, LOOK_AGAIN_NS
@@ -15,6 +18,8 @@ from tests.sim.loop import SimClock, SimLoop, simulate
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    import pytest
 
 T = TypeVar("T")
 
@@ -58,6 +63,24 @@ def play(seed: int, main: Callable[[ClusterWorld], Awaitable[T]]) -> T:
     return simulate(seed, run)
 
 
+def lose_what_is_applied(store: FaultyStore, host: ClusterHost) -> None:
+    """Let the host lose the partition of its next commit before it hears that it was applied."""
+
+    def lose() -> None:
+        index = store.audit.applied[-1].partition
+        if index in host.owned:
+            store.on_applied = None
+            partition = host.engine.actors._partitions[index]
+            partition.lose(UnavailableError("the lease is lost"))
+
+    store.on_applied = lose
+
+
+@app.workflow
+async def echo(_: WorkflowContext, number: int) -> int:
+    return number
+
+
 def partition(instance_id: str) -> int:
     return partition_of(ActorId("workflow", instance_id), PARTITIONS)
 
@@ -81,6 +104,28 @@ def test_the_host_that_is_asked_serves_what_it_starts() -> None:
             await host.engine.wait_for_completion(again, timeout_s=60)
 
     play(1, main)
+
+
+def test_a_start_whose_fate_is_unknown_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is read of an instance that is new; its second try must look for the first. It comes
+    late enough here for the host to have its partition again."""
+    monkeypatch.setattr(cluster, "MOVED_PAUSE_S", 10.0)
+
+    async def main(world: ClusterWorld) -> None:
+        host = world.hosts[0]
+        store = world.store
+        assert isinstance(store, FaultyStore)
+        await host.engine.start("echo", input="0")  # from now on the app is known
+        for number in range(10):
+            lose_what_is_applied(store, host)
+            instance_id = await host.engine.start("echo", input=str(number))
+            assert store.on_applied is None
+            ended = await host.engine.wait_for_completion(instance_id, timeout_s=None)
+            assert ended.output == str(number)
+        assert host.engine.actors.counters.commits_abandoned == 10
+        assert store.audit.results[CommitResult.BAD.value] == 0
+
+    play(5, main)
 
 
 def test_a_busy_host_lets_others_have_some() -> None:

@@ -1,10 +1,16 @@
 """A host names instances so that it serves them, until it has enough to do."""
 
 from collections import Counter
+from collections.abc import Sequence
 from uuid import UUID
+
+import pytest
 
 from actorflow.actors.address import ActorId, partition_of
 from actorflow.actors.clock import SystemIds
+from actorflow.actors.ports import ActorRecord
+from actorflow.actors.store.memory import MemoryStore
+from actorflow.workflow import Registry, WorkflowContext, WorkflowEngine
 from actorflow.workflow.new_ids import IN_HAND_MAX, LOOK_AGAIN_NS, TRIES_MAX, NewIds
 
 PARTITIONS = 64
@@ -14,15 +20,19 @@ COUNT = 2_000
 class FakeHome:
     """A host with some partitions, and work in hand."""
 
-    def __init__(self, owned: set[int], *, is_clustered: bool = True) -> None:
+    def __init__(self, owned: set[int], *, others: int = 3) -> None:
         self.owned = owned
-        self.is_clustered = is_clustered
+        self.is_clustered = others > 0
+        self.others = others
         self.in_hand = 0
         self.questions = self.looks = self.now_ns = 0
         self.ids = NewIds(self, SystemIds().uuid, lambda: self.now_ns)
 
     def partition(self, instance_id: str) -> int:
         return partition_of(ActorId("workflow", instance_id), PARTITIONS)
+
+    def other_hosts(self) -> list[str]:
+        return [f"host-{number}" for number in range(self.others)]
 
     def is_here(self, actor: ActorId) -> bool:
         self.questions += 1
@@ -91,7 +101,7 @@ def test_a_host_without_partitions_seldom_looks() -> None:
 
 
 def test_a_host_alone_asks_nobody() -> None:
-    home = FakeHome(set(range(PARTITIONS)), is_clustered=False)
+    home = FakeHome(set(range(PARTITIONS)), others=0)
 
     assert UUID(home.ids.instance()).version == 4
     assert home.ids.request() == ""
@@ -104,3 +114,36 @@ def test_ids_of_requests_are_those_of_no_other_host() -> None:
     ids = [home.ids.request() for home in homes for _ in range(100)]
 
     assert len(set(ids)) == 200
+
+
+class ReadStore(MemoryStore):
+    """Remembers of whom the histories were read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[str] = []
+
+    async def load(
+        self, partition: int, actors: Sequence[ActorId], *, with_log: bool
+    ) -> list[ActorRecord | None]:
+        if with_log:
+            self.read += [actor.key for actor in actors]
+        return await super().load(partition, actors, with_log=with_log)
+
+
+@pytest.mark.asyncio
+async def test_nothing_is_read_of_an_instance_that_is_new() -> None:
+    app = Registry()
+
+    @app.workflow
+    async def empty(_: WorkflowContext, __: None) -> str:
+        return "done"
+
+    store = ReadStore()
+    async with WorkflowEngine(store, app) as engine:
+        new = await engine.start("empty")
+        await engine.start("empty", instance_id="named")
+        ended = await engine.wait_for_completion(new, timeout_s=120)
+
+    assert ended.output == '"done"'
+    assert store.read == ["named"]

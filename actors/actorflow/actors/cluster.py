@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from actorflow.actors.address import ActorId
@@ -79,6 +79,7 @@ class RemoteCall:
     chain: tuple[ActorId, ...] = ()
     durable: bool = False
     repeatable: bool = False
+    is_new: bool = False
 
 
 class ClusterHost:
@@ -214,12 +215,18 @@ class ClusterHost:
                     raise
                 if unsure and not call.repeatable:
                     raise
+            call = replace(call, is_new=False)  # it may have been done
             await asyncio.sleep(pause_s * (0.5 + self._env.ids.jitter()))  # noqa: TID251 -- back-off
             pause_s = min(2 * pause_s, MOVED_PAUSE_MAX_S)
 
     async def _call_once(self, partition: Partition, call: RemoteCall, wait_s: float) -> bytes:
         message = Message(
-            call.actor, call.method, call.payload, sender=call.sender, chain=call.chain
+            call.actor,
+            call.method,
+            call.payload,
+            sender=call.sender,
+            chain=call.chain,
+            is_new=call.is_new,
         )
         if partition.state is PartitionState.OPEN:
             return await ask(partition.accept if call.durable else partition.admit, message, wait_s)

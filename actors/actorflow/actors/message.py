@@ -32,6 +32,7 @@ class Message:
     `id` is 0 for a volatile message (a caller waits for it and will notice a crash); any other id
     is that of its durable row. `reminder` is the reminder that caused it. `chain` lists the actors
     that wait for the answer, `depth` counts messages that follow from each other inside one batch.
+    `is_new` says that nothing can be stored of the target.
     """
 
     __slots__ = (
@@ -40,6 +41,7 @@ class Message:
         "depth",
         "early_reply",
         "id",
+        "is_new",
         "method",
         "payload",
         "reminder",
@@ -59,6 +61,7 @@ class Message:
         reply: ReplySlot | None = None,
         early_reply: bool = False,
         chain: tuple[ActorId, ...] = (),
+        is_new: bool = False,
     ) -> None:
         self.target = target
         self.method = method
@@ -68,6 +71,7 @@ class Message:
         self.reply = reply
         self.early_reply = early_reply
         self.chain = chain
+        self.is_new = is_new
         self.reminder: Reminder | None = None
         self.depth = 0
         self.attempt = 0

@@ -133,8 +133,11 @@ class Roster:
                 return
             activation = Activation(message.target, actor_type)
             self._activations[message.target] = activation
-            self._loader.want(activation)
-        elif activation.state is ActivationState.BROKEN:
+            if message.is_new:
+                self._loaded(activation, None)
+            else:
+                self._loader.want(activation)
+        if activation.state is ActivationState.BROKEN:
             self._set_aside(activation, message)
             return
         activation.enqueue(message)

@@ -215,6 +215,7 @@ class ActorSystem:
         *,
         timeout_s: float | None = None,
         repeatable: bool = False,
+        is_new: bool = False,
     ) -> bytes:
         """Call an actor and wait for its answer, which is given after the commit of its turn.
 
@@ -222,6 +223,7 @@ class ActorSystem:
             timeout_s: seconds; the default is `Limits.call_timeout_s`. The turn may still happen.
             repeatable: the actor recognises a repetition, so a call to another host may be made
                 again when nobody can say what became of it.
+            is_new: the caller has just made the key, at random: nothing of the actor can be stored.
 
         Raises:
             UnknownActorTypeError, LimitExceededError: the call cannot work.
@@ -231,9 +233,9 @@ class ActorSystem:
         partition = self._partition_for(actor, payload)
         wait_s = self.limits.call_timeout_s if timeout_s is None else timeout_s
         if self._cluster is not None:
-            call = RemoteCall(actor, method, payload, repeatable=repeatable)
+            call = RemoteCall(actor, method, payload, repeatable=repeatable, is_new=is_new)
             return await self._cluster.call(partition, call, wait_s)
-        return await ask(partition.admit, Message(actor, method, payload), wait_s)
+        return await ask(partition.admit, Message(actor, method, payload, is_new=is_new), wait_s)
 
     async def send(self, actor: ActorId, method: str, payload: bytes = b"") -> None:
         """Send a message without waiting for its turn; returns when it is durable. Raises as
@@ -428,8 +430,7 @@ class ActorSystem:
 
     def heard(self, topic: str, sender: str, payload: bytes) -> None:
         """See `environment.Host.heard`."""
-        hear = self._listeners.get(topic)
-        if hear is not None:
+        if (hear := self._listeners.get(topic)) is not None:
             hear(sender, payload)
 
     def partition_owned(self, partition: int, cursor: str) -> None:

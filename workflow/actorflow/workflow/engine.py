@@ -313,7 +313,8 @@ class WorkflowEngine(InstanceReader):
         )
         await self.workers.apps.note(app_id or self.app_id)
         try:
-            await self.actors.call(actor, START, pack(request), repeatable=True)
+            data, is_new = pack(request), not instance_id
+            await self.actors.call(actor, START, data, repeatable=True, is_new=is_new)
         except ChildrenUncheckedError:
             await self._check_children_ended(actor)
             again = pack(replace(request, children_ended=True))

@@ -14,7 +14,7 @@ from actorflow.actors.address import ActorId
 from actorflow.workflow.requests import INSTANCE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 TRIES_MAX = 64
 """Ids that are looked at. One of four hosts needs four on average."""
@@ -23,7 +23,7 @@ IN_HAND_MAX = 100
 """Work in hand from which a host takes any id: actors that are ready for a turn, and messages that
 workers have and have not done with."""
 
-LOOK_AGAIN_NS = 10_000_000
+LOOK_AGAIN_NS = 20_000_000
 """What is in hand is added up this often at most. What begins meanwhile counts as well."""
 
 _TAIL_DIGITS = 4
@@ -36,6 +36,10 @@ class Home(Protocol):
     @property
     def is_clustered(self) -> bool:
         """Whether there can be other hosts."""
+        ...
+
+    def other_hosts(self) -> Sequence[str]:
+        """Return the living hosts besides this one."""
         ...
 
     def is_here(self, actor: ActorId) -> bool:
@@ -68,9 +72,9 @@ class NewIds:
         return f"{self._prefix}.{next(self._requests)}"
 
     def instance(self) -> str:
-        """Return a random UUID; in a cluster one of this host, while it has room."""
+        """Return a random UUID; where there are other hosts one of this host, while it has room."""
         first = self._random_id()
-        if not self._home.is_clustered or not self._has_room():
+        if not self._home.other_hosts() or not self._has_room():
             return first
         near = near_id(first, self._is_here)
         # A host without partitions need not look for each id.
