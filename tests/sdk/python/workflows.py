@@ -67,9 +67,10 @@ def big(_ctx: Any, size_bytes: int) -> str:
 
 def slow(ctx: Any, given: dict[str, Any]) -> int:
     number: int = given["number"]
-    report("begin", id=ctx.workflow_id, number=number, trace=trace_parent())
+    begun = {"id": ctx.workflow_id, "number": number, "trace": trace_parent()}
+    report("begin", at=time.monotonic(), **begun)
     time.sleep(given["seconds"])
-    report("end", id=ctx.workflow_id, number=number)
+    report("end", at=time.monotonic(), id=ctx.workflow_id, number=number)
     return os.getpid()
 
 
