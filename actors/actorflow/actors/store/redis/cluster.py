@@ -86,7 +86,10 @@ def lost(found: str) -> StoreLostError:
     """Return the error for a partition whose meta is not that of our cluster."""
     if found:
         return StoreLostError(f"another cluster, {found}, is now in the place of ours")
-    return StoreLostError("the store lost its data: the meta of a partition is gone")
+    return StoreLostError(
+        "the store lost its data: the meta of a partition is gone; restore a backup, hosts stay "
+        "down until then"
+    )
 
 
 def _check(wish: Wish, cluster_id: str, count: int, level: int) -> None:
