@@ -26,8 +26,10 @@ pytestmark = [pytest.mark.sdk, pytest.mark.e2e, pytest.mark.timeout(600)]
 
 PYTHON = LINES[0]
 HOSTS = 3
-INSTANCES = 4
-WIDTH = 5
+INSTANCES = 2
+WIDTH = 20
+"""Activities of an instance: most of them are spread over the partitions of all hosts."""
+
 REACH_S = 120.0
 ROUNDS_MAX = 5
 
@@ -110,7 +112,8 @@ def test_workers_of_several_hosts_share_a_limit(
         for round_number in range(ROUNDS_MAX):
             before, since_s = cluster.moves(), time.monotonic()
             _play(cluster, round_number)
-            if cluster.moves() == before:
+            # In the first round the hosts may still hear of each other.
+            if round_number and cluster.moves() == before:
                 assert cluster.most_at_once(since_s) <= most
                 assert all(worker.told("begin") for worker in cluster.workers)
                 return
@@ -121,7 +124,7 @@ def test_workers_of_several_hosts_share_a_limit(
 
 def _play(cluster: Cluster, round_number: int) -> None:
     names = [f"spread-{round_number}-{number}" for number in range(INSTANCES)]
-    body = json.dumps({"count": WIDTH, "seconds": 0.5})
+    body = json.dumps({"count": WIDTH, "seconds": 0.3})
     for number, name in enumerate(names):
         host = cluster.hosts[number % HOSTS]
         host.post(f"/v1.0/workflows/dapr/spread/start?instanceID={name}", body)
