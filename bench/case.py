@@ -154,13 +154,14 @@ async def engine_on(
 
 
 class Span:
-    """What happens between its start and `stop`: wall time, processor time, turns, commits."""
+    """What happens between its start and `stop`: wall time, processor time, turns, commits. `store`
+    is that of the engine, if it records."""
 
-    def __init__(self, engine: WorkflowEngine, store: RecordingStore) -> None:
+    def __init__(self, engine: WorkflowEngine, store: RecordingStore | None = None) -> None:
         gc.collect()
         self._engine = engine
         self._store = store
-        self.first_commit = len(store.records)
+        self.first_commit = len(store.records) if store is not None else 0
         self._begun = self._now()
 
     def stop(self) -> None:
@@ -172,14 +173,14 @@ class Span:
         self.cpu_s = cpu_s - kept_s
         self.turns = int(turns)
         self.commits = int(commits)
-        self.end_commit = len(self._store.records)
+        self.end_commit = len(self._store.records) if self._store is not None else 0
 
     def _now(self) -> tuple[float, ...]:
         counters = self._engine.actors.counters
         return (
             time.perf_counter(),
             time.process_time(),
-            self._store.spent_s,
+            self._store.spent_s if self._store is not None else 0.0,
             counters.turns,
             counters.commits,
         )

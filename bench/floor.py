@@ -60,8 +60,7 @@ class RecordingStore:
 
     They are kept as bytes, so that the run's garbage collector has no more to look at. `spent_s` is
     the processor time of keeping them: subtract it. What it does to caches and memory cannot be
-    subtracted: with `recording` off, nothing is kept. `on_commit` is called after each. `inner` is
-    the store behind.
+    subtracted. `on_commit` is called after each. `inner` is the store behind.
     """
 
     def __init__(
@@ -70,7 +69,6 @@ class RecordingStore:
         self.inner = inner
         self._on_commit = on_commit
         self.records: list[bytes] = []
-        self.recording = True
         self.spent_s = 0.0
 
     def commits(self) -> list[Commit]:
@@ -98,9 +96,9 @@ class RecordingStore:
         await self.inner.release(lease, dead=dead)
 
     async def commit(self, commit: Commit) -> CommitResult:
-        """Pass on, and keep what was applied while `recording`."""
+        """Pass on, and keep what was applied."""
         result = await self.inner.commit(commit)
-        if self.recording and result is CommitResult.OK:
+        if result is CommitResult.OK:
             begun_s = time.thread_time()
             self.records.append(_encode(commit))
             if self._on_commit is not None:

@@ -83,9 +83,8 @@ class Host:
         }
 
     async def records(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Write the commits of this host to a file, and keep no more."""
+        """Write the commits of this host to a file."""
         assert self.span is not None, "only after a loop"
-        self.store.recording = False
         before, during = self.span.first_commit, self.span.end_commit
         records = self.store.records[:before], self.store.records[before:during]
         file = Path(request["file"])

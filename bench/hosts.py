@@ -155,7 +155,7 @@ class Hosts:
 
     async def commits(self) -> tuple[list[Commit], int]:
         """Return the commits of all hosts in the order of each partition, and how many of the first
-        ones were made before the last loop. From now on none are kept."""
+        ones were made before the last loop."""
         before: list[Commit] = []
         during: list[Commit] = []
         for number, host in enumerate(self.running):

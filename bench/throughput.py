@@ -36,7 +36,8 @@ async def throughput(
 ) -> Row:
     """Measure an operation in a closed loop, beside the bare store with the batches of such a loop.
 
-    The batches are those of a first loop, which is not measured; the second one keeps nothing.
+    The batches are those of a loop before, which is not measured: what is recorded costs more than
+    can be subtracted.
     Finished instances pile up. Processor time is that of whole processes, clients included, but for
     that of Redis, which stands apart. `commits_a_client` is how many a client can have under way.
     """
@@ -63,16 +64,18 @@ async def throughput(
 
 
 async def _in_one(op: str, case: Case) -> tuple[Loop, Recorded]:
-    store = RecordingStore(case.new_store("run"))
+    store = RecordingStore(case.new_store("recorded"))
     async with engine_on(case, store) as engine:
         await warm_up(engine, op_named(op), case)
         span = Span(engine, store)
         await closed_loop(engine, op_named(op), case)
         span.stop()
-        store.recording = False
-        recorded = Recorded(store.commits()[: span.end_commit], span.first_commit, span.turns)
+    recorded = Recorded(store.commits()[: span.end_commit], span.first_commit, span.turns)
+    del store
+    async with engine_on(case, case.new_store("run")) as engine:
+        await warm_up(engine, op_named(op), case)
         server_s = case.server_cpu_s()
-        span = Span(engine, store)
+        span = Span(engine)
         spent_s = await closed_loop(engine, op_named(op), case)
         span.stop()
         server_s = case.server_cpu_s() - server_s
@@ -81,11 +84,13 @@ async def _in_one(op: str, case: Case) -> tuple[Loop, Recorded]:
 
 
 async def _in_many(op: str, case: Case) -> tuple[Loop, Recorded]:
-    async with Hosts(case, "run", records=True) as hosts:
+    async with Hosts(case, "recorded", records=True) as hosts:
         await hosts.start(case.processes)
         first = await hosts.loop(op, case)
-        commits, skip = await hosts.commits()
-        return await hosts.loop(op, case), Recorded(commits, skip, first.turns)
+        recorded = Recorded(*await hosts.commits(), first.turns)
+    async with Hosts(case, "run") as hosts:
+        await hosts.start(case.processes)
+        return await hosts.loop(op, case), recorded
 
 
 def loop_figures(loop: Loop, floor: Floor) -> dict[str, float]:
