@@ -178,6 +178,43 @@ class TestReplicas:
                     assert await writer.send(writer.next_commit()) is CommitResult.SEQ
                     await store.close()
 
+    async def test_a_commit_that_no_replica_had_is_lost_without_an_alarm(
+        self, primary: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Nobody was told of it: its owner keeps its lease and sends it again."""
+        async with Proxy(primary.port) as link:
+            with Server(primary.kind, tmp_path / "replica") as replica:
+                async with Proxy(primary.port) as front:
+                    await asyncio.to_thread(replica.do, "REPLICAOF", "127.0.0.1", link.port)
+                    primary.do("CONFIG", "SET", "min-replicas-to-write", "1")
+                    primary.do("CONFIG", "SET", "min-replicas-max-lag", "300")
+                    await primary.reaches(Server.has_good_replica)
+                    url = f"redis://127.0.0.1:{front.port}"
+                    store = RedisStore(url, partition_count=2, durability="replicated")
+                    await store.open()
+                    writer = Writer(store, 0)
+                    await writer.write(3)
+                    assert writer.acquired is not None
+                    lease = writer.acquired.lease
+                    link.down.clear()
+                    with pytest.raises(StoreUnavailableError, match="0 of 1 replicas"):
+                        await store.commit(writer.next_commit())
+                    assert _seqs(primary, store)[0] == 4
+                    assert await store.renew(lease, ttl_ms=TTL_MS)
+                    primary.kill()
+                    replica.do("REPLICAOF", "NO", "ONE")
+                    front._target_port = replica.port
+                    while True:
+                        try:
+                            kept = await store.renew(lease, ttl_ms=TTL_MS)
+                            break
+                        except StoreUnavailableError:
+                            await asyncio.sleep(0.05)
+                    assert kept
+                    assert _seqs(replica, store)[0] == 3
+                    assert "store_rollback" not in caplog.text
+                    await store.close()
+
     async def test_replicated_commit_waits_for_its_replica(
         self, primary: Server, tmp_path: Path
     ) -> None:
