@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from actorflow.actors.errors import FencedOutError, StoreFullError, StoreUnavailableError
+from actorflow.actors import Actor, ActorId
+from actorflow.actors.errors import (
+    FencedOutError,
+    NotOwnerError,
+    StoreFullError,
+    StoreUnavailableError,
+)
 from actorflow.actors.outage import CALM_S, GATHER_S, LOOK_S, REMIND_S, Outage
 from tests.sim.loop import simulate
+from tests.sim.stage import Stage, on_stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -157,3 +164,36 @@ def test_a_host_that_stops_says_no_more(told: Told) -> None:
 
     run(main)
     assert len(told) == 1
+
+
+class Counter(Actor):
+    async def add(self, amount: int) -> None:
+        self.state["count"] = self.state.get("count", 0) + amount
+
+
+@pytest.mark.parametrize("what", ["commit", "load"])
+@pytest.mark.parametrize("is_late", [False, True])
+def test_trouble_ends_with_the_ownership(what: str, is_late: bool) -> None:
+    """A partition that others have by now is in no trouble here, also when an answer to what was
+    asked for it comes later: else the host would call itself ill for ever."""
+
+    async def main(stage: Stage) -> None:
+        async with stage.system(Counter) as system:
+            (partition,) = system._partitions
+            stage.store.script(what, AWAY)
+            stage.store.hold(what)
+            call = asyncio.ensure_future(system.call(ActorId("Counter", "a"), "add", b"1"))
+            await stage.settle()
+            if not is_late:
+                stage.store.let_go(what)
+                while not partition.trouble:
+                    await stage.settle()
+            partition.close(NotOwnerError("moved"))
+            if is_late:
+                stage.store.let_go(what)
+            await asyncio.sleep(1)
+            assert isinstance(await asyncio.gather(call, return_exceptions=True), list)
+            assert partition.trouble == ""
+            assert system._outage._failing == set()
+
+    on_stage(main)

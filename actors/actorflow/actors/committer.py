@@ -84,7 +84,7 @@ class Committer:
         """End the ownership; an answer that is still to come is ignored. Whoever waits for the
         commit in flight is told that nobody knows about it."""
         self._life += 1
-        self._env.outage.answered(self)
+        self._is_well()  # what is not ours any more is not our trouble
         batch, self.in_flight = self.in_flight, None
         if batch is not None:
             self._env.counters.commits_abandoned += 1

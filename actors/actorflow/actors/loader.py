@@ -84,6 +84,8 @@ class Loader:
             try:
                 records = await self._store.load(self._partition, ids, with_log=with_log)
             except StoreUnavailableError as error:
+                if life != self._life:
+                    break
                 failed = True
                 await self._trouble(error)
             except Exception as error:  # noqa: BLE001 -- what one actor's row does must not hurt others
