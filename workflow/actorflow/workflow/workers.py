@@ -240,8 +240,10 @@ class WorkerPool:
                     queue.remove(work)
         if work.lender:
             self._lending.forget(work)
-        self._let_go(app, work)
-        self._pump(work.app_id)
+        if app.behind:
+            self._let_go(app, work)
+        if app.waiting:
+            self._pump(work.app_id)
 
     @staticmethod
     def _let_go(app: _App, work: Work) -> None:
@@ -372,6 +374,8 @@ class WorkerPool:
         if self._is_busy(work.kind):
             return None
         streams = [s for s in self._app(work.app_id).streams if s.has_room]
+        if len(streams) == 1:
+            return streams[0]
         if work.is_stalled:
             return max(streams, key=lambda s: s.serial, default=None)
         return min(streams, key=lambda s: len(s.given), default=None)
