@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from typing import TYPE_CHECKING
 
 import pytest
 
+from actorflow.actors.errors import CorruptError
 from actorflow.workflow import Registry, WorkflowContext
 from actorflow.workflow.errors import InstanceNotFoundError
 from actorflow.workflow.orphans import INSTANCES_MAX, SWEEP_S
 from tests.sim.invariants import stored_messages
 from tests.sim.loop import SimLoop, simulate
 from tests.sim.remote import RemoteStand
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from actorflow.actors import ActorId, ActorRecord
 
 
 @pytest.mark.parametrize("hosts", [1, 3])
@@ -50,7 +58,12 @@ def test_requests_of_purged_instances_are_dropped_and_those_of_others_wait(
     simulate(2, main)
 
 
-def test_a_request_for_code_that_is_gone_is_dropped_too() -> None:
+@pytest.mark.parametrize("partition_count", [0, 8])
+def test_requests_for_code_that_is_gone_are_dropped_too(
+    partition_count: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those of all partitions, of which each counts its messages from 1; and it is said once."""
+    caplog.set_level(logging.INFO, "actorflow.workflow.orphans")
     app = Registry()
 
     @app.workflow
@@ -58,26 +71,61 @@ def test_a_request_for_code_that_is_gone_is_dropped_too() -> None:
         await ctx.wait_for_external_event("go")
 
     async def main(loop: SimLoop) -> None:
-        stand = RemoteStand(loop, 1)
+        stand = RemoteStand(loop, 1, partition_count=partition_count)
         stand.world.registry = app
         await stand.world.start_host()
-        for name in ("kept", "purged"):
+        purged = [f"purged-{number}" for number in range(20)]
+        for name in ("kept", *purged):
             await stand.world.engine.start("local", instance_id=name)
         stand.world.registry = Registry()
         await stand.world.kill_host()
         await stand.world.start_host()
-        for name in ("kept", "purged"):
+        for name in ("kept", *purged):
             await stand.raise_event(name, "go", 0, "0")
         await asyncio.sleep(10)
-        assert len(stored_messages(stand.memory)) == 2
-        await stand.world.engine.purge("purged", force=True)
-        await asyncio.sleep(2 * SWEEP_S)
+        assert stand.world.engine.stats().instances_without_worker == 21
+        for name in purged:
+            await stand.world.engine.purge(name, force=True)
+        await asyncio.sleep(5 * SWEEP_S)
         assert [row.target.key for row in stored_messages(stand.memory)] == ["kept"]
+        assert stand.world.engine.stats().instances_without_worker == 1
+        assert len([r for r in caplog.records if "is gone" in r.getMessage()]) == 20
         stand.world.registry = app
         await stand.world.kill_host()
         await stand.world.start_host()
         await stand.end_of("kept")
         await stand.close()
+
+    simulate(2, main)
+
+
+def test_an_instance_that_cannot_be_read_does_not_end_the_looks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is there, and so are its requests; those of others are dropped all the same."""
+
+    async def main(loop: SimLoop) -> None:
+        stand = RemoteStand(loop, 1)
+        await stand.world.start_host()
+        for name in ("damaged", "kept", "first", "second"):
+            await stand.start("chain", 3, name)
+        load = stand.memory.load
+
+        async def load_damaged(
+            partition: int, actors: Sequence[ActorId], *, with_log: bool
+        ) -> list[ActorRecord | None]:
+            if any(actor.key == "damaged" for actor in actors):
+                raise CorruptError("the log of damaged cannot be read")
+            return await load(partition, actors, with_log=with_log)
+
+        monkeypatch.setattr(stand.memory, "load", load_damaged)
+        for name in ("first", "second"):
+            await stand.world.engine.purge(name, force=True)
+            await asyncio.sleep(2 * SWEEP_S)
+        left = [row.target.key for row in stored_messages(stand.memory)]
+        assert left == ["damaged", "kept"]
+        monkeypatch.undo()
+        await stand.close(quiet=False)
 
     simulate(2, main)
 

@@ -69,7 +69,7 @@ class Dispatcher:
         self._permits = permits
         self._is_open = is_open
         self._missed: set[tuple[str, str]] = set()
-        self._held: dict[int, tuple[WorkerWanted, Delivery]] = {}
+        self._held: dict[DeliveryKey, tuple[WorkerWanted, Delivery]] = {}
 
     @property
     def has_code(self) -> bool:
@@ -89,6 +89,10 @@ class Dispatcher:
         for work in self._pool.works():
             if work.holder is None and work.delivery is not None and not work.is_void:
                 yield _asker(work.request, work.delivery), work.delivery
+
+    def completed(self, key: DeliveryKey) -> None:
+        """Somebody has ended a request of this host's partitions."""
+        self._held.pop(key, None)
 
     def takes_workflow(self, app_id: str, name: str, *, has_begun: bool) -> bool:
         """See `host.ExecutionHost.takes`."""
@@ -164,12 +168,12 @@ class Dispatcher:
         is_ours = wanted.app_id == self._app_id and wanted.who != REMOTE
         if is_ours and self._registry.workflow_named(wanted.name) is not None:
             if wanted.host == self._host_id:
-                self._held[delivery.message.id] = (wanted, delivery)
+                self._held[_key(delivery)] = (wanted, delivery)
                 return
             ready = (_asker(wanted, delivery), WORKER_READY, wanted.execution_id.encode())
             delivery.complete([ready])
         elif wanted.who == HERE:
-            self._held[delivery.message.id] = (wanted, delivery)
+            self._held[_key(delivery)] = (wanted, delivery)
         else:
             self._mention(_WORKFLOW, wanted.app_id, wanted.name)
             is_known = wanted.stalled and wanted.host == self._host_id

@@ -258,6 +258,7 @@ class WorkflowEngine(InstanceReader):
 
     def _completed(self, key: DeliveryKey) -> None:
         self._permits.leave(key)
+        self._dispatcher.completed(key)
         self.workers.completed(key)
 
     def _forward(self, key: DeliveryKey, sends: Sends) -> Coroutine[Any, Any, bool]:

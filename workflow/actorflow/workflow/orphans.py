@@ -9,7 +9,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from actorflow.actors.errors import UnavailableError
+from actorflow.actors.errors import CorruptError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -66,9 +66,18 @@ class Orphans:
             return
         # INVARIANT: a request is committed with or after its instance. So one that has none now
         # will never have one: another instance of that id asks anew.
-        for instance, record in zip(some, await self._actors.read(some), strict=True):
-            if record is None:
-                extra = {"instance_id": instance.key, "requests": len(by_instance[instance])}
-                _log.info("requests of an instance that is gone are dropped", extra=extra)
-                for delivery in by_instance[instance]:
-                    delivery.complete([])
+        for instance in await self._gone(some):
+            extra = {"instance_id": instance.key, "requests": len(by_instance[instance])}
+            _log.info("requests of an instance that is gone are dropped", extra=extra)
+            for delivery in by_instance[instance]:
+                delivery.complete([])
+
+    async def _gone(self, instances: list[ActorId]) -> list[ActorId]:
+        """Return those of which nothing is stored. What cannot be read is there."""
+        try:
+            records = await self._actors.read(instances)
+        except CorruptError:
+            if len(instances) == 1:
+                return []
+            return [gone for one in instances for gone in await self._gone([one])]
+        return [one for one, record in zip(instances, records, strict=True) if record is None]
