@@ -81,7 +81,7 @@ async def test_every_route_needs_the_token(locked: Site) -> None:
 )
 async def test_bad_tokens(locked: Site, headers: dict[str, str]) -> None:
     assert is_refused(await locked.send("GET", GET_ONE, headers=headers))
-    assert locked.engine.calls == [("start", "order", "i-1", None)]
+    assert locked.engine.calls == [("start", "order", "i-1", None, None)]
 
 
 @pytest.mark.parametrize("token", [TOKEN, SECOND_TOKEN])
