@@ -1,4 +1,4 @@
-"""P09 on real processes: an activity that calls os._exit is found out, and others go on."""
+"""P09 on real processes: code that calls os._exit is found out, and others go on."""
 
 import signal
 import time
@@ -46,11 +46,12 @@ class Service:
         self.server.cli("start", name, "--id", instance_id, *arguments)
 
     def end_of(self, instance_id: str) -> dict[str, object]:
+        """Wait until an instance has ended, or stalled."""
         end_s = time.monotonic() + WITHIN_S
         while time.monotonic() < end_s:
             self.look_after()
             shown = dict(self.shown(instance_id))
-            if shown.get("status") in ("COMPLETED", "FAILED"):
+            if shown.get("status") in ("COMPLETED", "FAILED", "STALLED"):
                 return shown
             time.sleep(0.2)
         raise AssertionError(f"{instance_id} has not ended: {shown}")
@@ -76,35 +77,60 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
         yield server
 
 
-def play(service: Service) -> None:
+def play(service: Service, name: str) -> None:
     """Start a poisonous instance among others; all of them must end as they should."""
     try:
         others = [f"in-{number}" for number in range(INNOCENTS)]
         for other in others:
             service.start("count", other, "--input", str(STEPS))
-        service.start("poison", "poison")
-        shown = service.end_of("poison")
-        assert shown["status"] == "FAILED"
-        assert "is not run again" in str(shown), shown
+        service.start(name, "parent" if name == "parent" else "poison")
+        CHECKS[name](service)
         for other in others:
             assert service.end_of(other)["status"] == "COMPLETED"
-        assert service.began()["poison"] in (3, 4)
+        assert service.began()["poison"] in range(3, 7)
     finally:
         if service.server.process.poll() is None:
             service.server.end(signal.SIGTERM)
 
 
-def test_on_sqlite_with_a_supervisor(tmp_path: Path) -> None:
+def check_activity(service: Service) -> None:
+    shown = service.end_of("poison")
+    assert shown["status"] == "FAILED"
+    assert "is not run again" in str(shown), shown
+
+
+def check_turn(service: Service) -> None:
+    shown = service.end_of("poison")
+    assert shown["status"] == "STALLED"
+    assert "hosts were lost while workflow/poison ran" in str(shown), shown
+
+
+def check_parent(service: Service) -> None:
+    shown = service.end_of("parent")
+    assert shown["status"] == "COMPLETED"
+    assert "hosts were lost while workflow/poison ran" in str(shown), shown
+
+
+CHECKS = {"poison": check_activity, "poison_turn": check_turn, "parent": check_parent}
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_on_sqlite_with_a_supervisor(tmp_path: Path, name: str) -> None:
     url = f"sqlite:///{tmp_path / 'actorflow.db'}"
     service = Service(tmp_path, "--store", url)
-    play(service)
+    play(service, name)
     assert service.starts - 1 == service.began()["poison"]
 
 
-def test_on_redis_with_two_processes(tmp_path: Path, redis_server: RedisServer) -> None:
+@pytest.mark.parametrize("name", CHECKS)
+def test_on_redis_with_two_processes(tmp_path: Path, redis_server: RedisServer, name: str) -> None:
     arguments = ("--store", redis_server.url, "--processes", "2", "--partitions", "8")
     service = Service(tmp_path, *arguments)
-    play(service)
+    play(service, name)
     assert service.starts == 1
     sound = actorflow("fsck", "--store", redis_server.url, "--app", str(APP), cwd=tmp_path)
-    assert sound.returncode == 0, sound.stdout + sound.stderr
+    if name == "poison":
+        assert sound.returncode == 0, sound.stdout + sound.stderr
+    else:
+        (finding,) = [line for line in sound.stdout.splitlines() if "poison" in line]
+        assert "hosts were lost" in finding, sound.stdout + sound.stderr

@@ -14,8 +14,9 @@ from tests.sim.faulty_store import Gate
 from tests.sim.loop import SimClock, SimIds
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
+    from actorflow.actors import ActorSystem
     from actorflow.actors import Limits as ActorLimits
     from actorflow.actors.ports import PartitionStore
     from actorflow.workflow import Registry
@@ -51,6 +52,7 @@ class Host:
     ) -> None:
         self.died = asyncio.Event()
         self.gate = Gate(world.store, stop_at=stop_at, apply_last=apply_last, died=self.died.set)
+        self.gate.delay_s = world.call_s
         self.engine = WorkflowEngine(
             self.gate,
             world.registry,
@@ -61,6 +63,11 @@ class Host:
             remote_workers=world.remote_workers,
         )
 
+    def end(self) -> None:
+        """End at once, as code does that calls `os._exit`: whatever goes on reaches nobody."""
+        self.gate.shut()
+        self.died.set()
+
     async def start(self) -> None:
         """Start the engine; returns also when the host died on the way."""
         await self._while_alive(self.engine.start_up())
@@ -69,22 +76,16 @@ class Host:
         """Drop everything at once, as `kill -9` does: nothing drains, nothing more is written."""
         self.gate.shut()
         self.died.set()
-        system = self.engine.actors
-        error = HostDiedError("the connection was reset")
-        system._stopping = system._stopped = True
-        for watches in list(system._watched.values()):
-            for watch in watches:
-                watch.fail(error)
-        for partition in system._partitions:
-            partition.close(error)
         self.engine.workers.stop()
         runner = self.engine._activities
         runner._waiting.clear()
         runner._suspects.close()
-        tasks = [*system._tasks, *runner._tasks.values()]
+        tasks = [*runner._tasks.values()]
         if runner._suspects._task is not None:
             tasks.append(runner._suspects._task)
-        await _cancelled(*tasks)
+        await kill_actors(
+            self.engine.actors, HostDiedError("the connection was reset"), tasks=tasks
+        )
 
     async def stop(self) -> None:
         """Stop gracefully, unless the host dies on the way."""
@@ -106,7 +107,8 @@ class Host:
 class World:
     """A store, hosts on it, and clients that reach one of them and try again.
 
-    `host` is the newest living host. `counters` sums those of the hosts that are gone.
+    `host` is the newest living host, `newest` may be on its way still. `counters` sums those of the
+    hosts that are gone. Each call of the store takes `call_s`.
     """
 
     def __init__(
@@ -128,7 +130,9 @@ class World:
         self.actor_limits = actor_limits
         self.clock = SimClock(loop)
         self.ids = SimIds(seed)
+        self.call_s = 0.0
         self.hosts: list[Host] = []
+        self.newest: Host | None = None
         self.crashes = 0
         self.counters: Counter[str] = Counter()
         self.asked: set[asyncio.Future[Any]] = set()
@@ -152,7 +156,7 @@ class World:
     async def start_host(self, *, stop_at: int = 0, apply_last: bool = False) -> Host:
         """Start one more host."""
         while True:
-            host = Host(self, stop_at=stop_at, apply_last=apply_last)
+            host = self.newest = Host(self, stop_at=stop_at, apply_last=apply_last)
             try:
                 await host.start()
             except StoreUnavailableError:
@@ -211,6 +215,20 @@ class World:
     def _count(self, host: Host) -> None:
         counters = host.engine.actors.counters
         self.counters.update({name: getattr(counters, name) for name in counters.__slots__})
+
+
+async def kill_actors(
+    system: ActorSystem, error: HostDiedError, *, tasks: Iterable[asyncio.Task[Any]] = ()
+) -> None:
+    """Drop all that a system has in memory, and cancel these tasks too; whoever waits for it gets
+    `error`."""
+    system._stopping = system._stopped = True
+    for watches in list(system._watched.values()):
+        for watch in watches:
+            watch.fail(error)
+    for partition in system._partitions:
+        partition.close(error)
+    await _cancelled(*system._tasks, *tasks)
 
 
 async def _cancelled(*tasks: asyncio.Future[Any]) -> None:

@@ -66,7 +66,9 @@ class Stand:
         """Let a result arrive, as from a worker that is late or says it twice."""
         partition = self.world.engine.actors._partitions[0]
         target = ActorId(INSTANCE, instance_id)
-        partition._send(Message(target, RESULT, pack_result(execution_id, event)), 0)
+        partition._sending.send(
+            partition._batch, Message(target, RESULT, pack_result(execution_id, event)), 0
+        )
         partition._batch.turns += 1
         partition._schedule_drain()
 

@@ -172,7 +172,7 @@ def test_a_row_that_cannot_be_decoded_stops_nobody_else(row: str) -> None:
         poisoned = await client.start("call", "nobody")
         await client._engine.wait_for_completion(poisoned, timeout_s=5)
         part = world.engine.actors._partitions[0]
-        part._send(Message(ActorId(row, poisoned), "run", b"\xff not JSON"), 0)
+        part._sending.send(part._batch, Message(ActorId(row, poisoned), "run", b"\xff not JSON"), 0)
         part._batch.turns += 1
         part._schedule_drain()
         await asyncio.sleep(1)

@@ -34,7 +34,9 @@ def test_s14_poison_message_is_parked_with_its_bytes_and_others_go_on() -> None:
         await stand.world.start_host()
         await stand.start("naps", 30, instance_id="victim")
         partition = stand.world.engine.actors._partitions[0]
-        partition._send(Message(ActorId(INSTANCE, "victim"), RESULT, RAW), 0)
+        partition._sending.send(
+            partition._batch, Message(ActorId(INSTANCE, "victim"), RESULT, RAW), 0
+        )
         partition._batch.turns += 1
         partition._schedule_drain()
         await stand.start("naps", 1, instance_id="bystander")

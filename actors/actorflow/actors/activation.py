@@ -123,6 +123,12 @@ class Activation:
             self.mailbox = None
         return message
 
+    def has(self, message: Message) -> bool:
+        """Whether a message waits for its first turn, or is in it."""
+        if self.in_turn is message:
+            return True
+        return message.attempt == 0 and self.mailbox is not None and message in self.mailbox
+
     def place(self, effects: Effects) -> None:
         """Tell finished effects which actor and which part of its log they are about."""
         effects.number = self.number

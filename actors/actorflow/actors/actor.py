@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from actorflow.actors.address import ActorId
+    from actorflow.actors.alone import Alone
     from actorflow.actors.clock import Clock, IdSource
     from actorflow.actors.completion import DeliveryKey, Sends
     from actorflow.actors.effects import Effects
@@ -61,6 +62,11 @@ class Delivery(Protocol):
     def abandoned(self) -> int:
         """`Acquired.abandoned` of this ownership, when the message was there before it; else 0.
         Above 0, whoever had the message last may be what has ended its host."""
+        ...
+
+    @property
+    def alone(self) -> Alone:
+        """Held by whatever has the process for itself, to find out whether it ends its host."""
         ...
 
     def complete(self, sends: Sends) -> None:
@@ -128,12 +134,17 @@ class ActorType:
     `activate` builds the live object from what is committed (None: nothing is). It may raise
     CorruptError: the actor is then out of service, its data is kept, others go on. `with_log` asks
     for the log in the record. A family serves also all types called `<name>@<anything>`.
+
+    An actor that ended its hosts (see `caution.py`) is out of service, too, unless its type
+    `needs_no_code`: `activate` then gives it an object that runs no code of authors, when it finds
+    a conviction among what is parked. It hears of it by a message, `marks.CONVICTION`.
     """
 
     name: str
     activate: Callable[[ActorId, ActorRecord | None, ActorServices], TurnActor]
     with_log: bool = False
     is_family: bool = False
+    needs_no_code: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actorflow.actors.actor import WorkerType
+    from actorflow.actors.alone import Alone
     from actorflow.actors.message import Message
     from actorflow.actors.ports import Acquired
 
@@ -36,12 +37,14 @@ class Deliveries:
         "_recovered_end",
         "_wake",
         "abandoned",
+        "alone",
         "ended",
         "open_bytes",
     )
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(self, wake: Callable[[], None], alone: Alone) -> None:
         self._wake = wake
+        self.alone = alone
         self._life = 0
         self._open: dict[int, _Open] = {}
         self._amended: deque[_Amended] = deque()
@@ -176,6 +179,11 @@ class WorkDelivery:
     def abandoned(self) -> int:
         """See `actor.Delivery`."""
         return self._deliveries.abandoned if self._deliveries.is_suspect(self.message) else 0
+
+    @property
+    def alone(self) -> Alone:
+        """See `actor.Delivery`."""
+        return self._deliveries.alone
 
     async def amend(self, payload: bytes) -> bool:
         """See `actor.Delivery`."""

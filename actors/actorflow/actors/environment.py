@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from actorflow.actors.address import partition_of
+from actorflow.actors.alone import Alone
 from actorflow.actors.errors import StoreFullError, UnknownActorTypeError
 from actorflow.actors.outage import Outage
 from actorflow.actors.pulse import Pulse
@@ -111,6 +112,9 @@ class Environment:
 
     outage: Outage = field(default_factory=Outage)
     """Who hears of a store that does not answer."""
+
+    alone: Alone = field(default_factory=Alone)
+    """Who has the process for itself."""
 
     def partition_of(self, actor: ActorId) -> int:
         """Return the partition that owns an actor."""

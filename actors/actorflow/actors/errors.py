@@ -10,6 +10,14 @@ bug          an invariant of actorflow itself does not hold
 from typing import ClassVar
 
 
+def way_out(key: str) -> str:
+    """Return how an actor, or instance, with this key is run again after it ended its hosts."""
+    return (
+        f"Then `actorflow fsck --unpark-instance {key}` lets it run again (for a SQLite store stop "
+        "the server first)"
+    )
+
+
 class ActorflowError(Exception):
     """Base of all errors that actorflow raises. `code` is stable text for programs."""
 
@@ -175,6 +183,15 @@ class CorruptError(ActorflowError):
     """Stored data of one actor cannot be read. The data is kept as it is."""
 
     code = "CORRUPT"
+
+
+class EndsHostError(CorruptError):
+    """Hosts ended while an actor ran: its code is not run again. Its data is kept as it is."""
+
+    code = "ENDS_HOST"
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"not run again: {reason}. {way_out(key)}")
 
 
 class InvariantError(ActorflowError):

@@ -36,6 +36,10 @@ class Limits:
     message_attempts: int = 5
     """Turns that may fail on one durable message before it is parked."""
 
+    lost_hosts_max: int = 3
+    """Hosts that are lost with an actor, the last one while nothing else was tried, before its code
+    is not run again; 3 at least. See `caution.py`."""
+
     retry_first_s: float = 0.05
     """Pause after the first failed turn; doubles up to `retry_max_s`."""
 

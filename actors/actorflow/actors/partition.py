@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from actorflow.actors.activation import Activation, ActivationState
 from actorflow.actors.batch import Batch
+from actorflow.actors.caution import Caution
 from actorflow.actors.committer import Committer
 from actorflow.actors.completion import COMPLETE, CONSUMED, Sends
 from actorflow.actors.delivery import Deliveries
@@ -26,6 +27,7 @@ from actorflow.actors.links import Links
 from actorflow.actors.message import Message, message_of_row
 from actorflow.actors.reminders import Armed, ReminderIndex, consume
 from actorflow.actors.roster import Roster
+from actorflow.actors.sending import Sending
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
@@ -53,10 +55,9 @@ class Partition:
         self.life = 0
         self._env = env
         self._limits = env.limits
-        self._deliveries = Deliveries(self._schedule_drain)
+        self._deliveries = Deliveries(self._schedule_drain, env.alone)
         self._drain_scheduled = False
         self._next_number = 1
-        self._next_message_id = 1
         self._batch = Batch(1)
         self._reminders = ReminderIndex(env.loop, env.clock, self._remind)
         self._links = Links(index, env, self._schedule_drain)
@@ -70,6 +71,8 @@ class Partition:
             erase=self._erase,
             committer=self._committer,
         )
+        self._sending = Sending(index, env, self._links, self._committer, self.roster)
+        self._caution = Caution(index, env, self.roster, keep=self._keep, drop=self._drop)
 
     # ---- ownership -----------------------------------------------------------------------------
 
@@ -77,7 +80,7 @@ class Partition:
         """Begin to own: take over the counters and everything that waits."""
         self.life += 1
         self._next_number = acquired.next_actor_number
-        self._next_message_id = acquired.next_message_id
+        self._sending.begin(acquired.next_message_id)
         self._batch = Batch(acquired.seq + 1)
         self._committer.start(acquired)
         self._deliveries.open(acquired)
@@ -85,11 +88,8 @@ class Partition:
         self._links.open(acquired.lease, recovery)
         self.widen_reminders(horizon_ms)
         self.add_reminders(recovery.reminders, last=True)
-        for row in recovery.messages:
-            if row.parked:
-                self.roster.note_parked(row.target, row.method, row.parked)
-            else:
-                self._deliver(message_of_row(row))
+        for row in self._caution.open(acquired, recovery.messages):
+            self._deliver(message_of_row(row))
 
     def widen_reminders(self, horizon_ms: int) -> int:
         """Keep reminders due before `horizon_ms`, which `add_reminders` brings; return the horizon
@@ -104,6 +104,7 @@ class Partition:
         """Refuse calls from outside from now on; what was accepted goes on."""
         if self.state is PartitionState.OPEN:
             self.state = PartitionState.DRAINING
+            self._caution.forget_marks()
             if self._batch.cursor:
                 self._commit_soon()
 
@@ -112,6 +113,7 @@ class Partition:
         return (
             not self.roster.ready
             and not self.roster.running
+            and self._caution.is_idle
             and not self._deliveries.ended
             and not self._batch.turns
             and self._committer.in_flight is None
@@ -124,6 +126,7 @@ class Partition:
         self._committer.stop(error)
         self._reminders.clear()
         self._batch.refuse_all(error)
+        self._caution.clear(error)
         self.roster.clear(error)
         self._links.clear()
         self._deliveries.clear()
@@ -152,7 +155,7 @@ class Partition:
             self._deliveries.admit(message)
             return
         self._check_door(message.target)
-        self.roster.enqueue(message)
+        self.roster.enter(message)
 
     def admit_internal(self, message: Message) -> None:
         """Take a call from a turn that runs here: it was admitted as a part of that turn."""
@@ -169,7 +172,7 @@ class Partition:
         message.depth = 0
         worker = self._env.worker_types.get(message.target.type)
         if worker is None:
-            self.roster.enqueue(message)
+            self.roster.enter(message)
             return
         self._deliveries.give(message, worker)
 
@@ -179,7 +182,7 @@ class Partition:
         Raises: as `admit`.
         """
         self._check_door(message.target)
-        self._send(message, 0)
+        self._sending.send(self._batch, message, 0)
         self._batch.turns += 1
         self._batch.size_bytes += len(message.payload)
         receipt = Message(message.target, message.method, reply=message.reply)
@@ -199,7 +202,7 @@ class Partition:
         for entry in self._links.accept(letter, self._batch):
             self._batch.turns = self._batch.turns or 1
             message = Message(entry.target, entry.method, entry.payload, sender=entry.sender)
-            self._send_here(message, 1)
+            self._sending.send_here(self._batch, message, 1)
         self._schedule_drain()
 
     def receive_ack(self, letter: LinkAck) -> None:
@@ -228,7 +231,7 @@ class Partition:
         self._env.counters.reminders_fired += 1
         message = Message(armed.actor, REMIND, armed.reminder.payload)
         message.reminder = armed.reminder
-        self.roster.enqueue(message)
+        self.roster.enter(message)
 
     # ---- turns ---------------------------------------------------------------------------------
 
@@ -252,6 +255,8 @@ class Partition:
                     self._complete(*completed.popleft())
         finally:
             self._drain_scheduled = False  # what called meanwhile was seen to by the same loop
+        if self._caution.under_way:
+            self._caution.look()
         if self._committer.in_flight is None and (batch.turns or self._links.has_trims):
             self._links.before_commit(batch)
             self._batch = Batch(batch.seq + 1)
@@ -335,7 +340,7 @@ class Partition:
             changed = True
         if effects.sends is not None:
             for sent in effects.sends:
-                self._send(sent, message.depth + 1)
+                self._sending.send(batch, sent, message.depth + 1)
             changed = True
         if changed:
             batch.turns += 1
@@ -354,35 +359,6 @@ class Partition:
         activation.place(effects)
         return True
 
-    def _send(self, message: Message, depth: int) -> None:
-        """Send a message of a finished turn: over a link, or to an actor of this partition."""
-        destination = self._env.partition_of(message.target)
-        if destination == self.index:
-            self._send_here(message, depth)
-        else:
-            self._batch.outbox.append(self._links.address(message, destination))
-
-    def _send_here(self, message: Message, depth: int) -> None:
-        message.id = self._next_message_id
-        self._next_message_id += 1
-        message.depth = depth
-        batch = self._batch
-        batch.send(message)
-        target = message.target
-        in_flight = self._committer.in_flight
-        if (
-            target.type in self._env.worker_types  # durable before it runs
-            or depth > self._limits.chain_depth
-            # INVARIANT: once one message for a target waits for a commit, later ones do too: order
-            # between a sender and a receiver.
-            or target in batch.deferred
-            or (in_flight is not None and target in in_flight.deferred)
-        ):
-            batch.deferred.add(target)
-            batch.deliveries.append(message)
-        else:
-            self.roster.enqueue(message)
-
     def _complete(self, message: Message, sends: Sends) -> None:
         self._batch.consume(message.id)
         self._batch.turns += 1
@@ -392,7 +368,8 @@ class Partition:
             self._batch.size_bytes += len(payload)
             # An amended message is sent again, by whoever has sent it.
             sender = message.sender if target is message.target else message.target
-            self._send(Message(target, method, payload, sender=sender), message.depth + 1)
+            sent = Message(target, method, payload, sender=sender)
+            self._sending.send(self._batch, sent, message.depth + 1)
 
     def _answer(
         self, activation: Activation, message: Message, answer: bytes, problem: Exception | None
@@ -419,7 +396,7 @@ class Partition:
             self._park(message, verdict.reason)
             activation.last_seq = self._batch.seq
         elif verdict.aside:
-            self.roster.failures.call_later(verdict.pause_s, lambda: self.roster.enqueue(message))
+            self.roster.failures.call_later(verdict.pause_s, lambda: self.roster.enter(message))
         elif message.id or message.reminder is not None:
             self.roster.put_back(activation, message)
         pause_s = 0.0 if verdict.aside else verdict.pause_s
@@ -444,6 +421,16 @@ class Partition:
         self.roster.note_parked(message.target, message.method, reason)
         self._batch.turns += 1
         self._schedule_drain()
+
+    def _keep(self, message: Message, reason: str) -> None:
+        self._sending.keep(self._batch, message, reason)
+        self._commit_soon()
+
+    def _drop(self, row_id: int, then: Message | None) -> None:
+        self._batch.consume(row_id)
+        if then is not None:
+            self._batch.answers.append((then, b"", None))
+        self._commit_soon()
 
     # ---- release -------------------------------------------------------------------------------
 

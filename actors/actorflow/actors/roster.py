@@ -11,12 +11,14 @@ from actorflow.actors.activation import Activation, ActivationState
 from actorflow.actors.errors import (
     ActorflowError,
     CorruptError,
+    EndsHostError,
     UnknownActorTypeError,
     UsageError,
 )
 from actorflow.actors.failures import TurnFailures
 from actorflow.actors.limits import ACTIVATION_OVERHEAD_BYTES
 from actorflow.actors.loader import Loader
+from actorflow.actors.marks import CONVICTION, conviction_in
 from actorflow.actors.message import Message
 from actorflow.actors.ports import ActorRecord
 
@@ -42,6 +44,7 @@ class Roster:
 
     `ready` holds the activations with work, each once. `wake` is called when it is no longer empty,
     `park` with a durable message that can reach nobody. Actors are kept in order of their last use.
+    `enter` is where messages come in: `enqueue`, unless a cautious partition takes them first.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Roster:
         self._park = park
         self._erase = erase
         self._activations: OrderedDict[ActorId, Activation] = OrderedDict()
+        self.enter: Callable[[Message], None] = self.enqueue
         self.ready: deque[Activation] = deque()
         self.failures = TurnFailures(env, self._reload)
         self._loader = Loader(
@@ -231,6 +235,9 @@ class Roster:
         if isinstance(record, CorruptError):
             self._break(activation, record)
             return
+        if (conviction := self._conviction(activation)) is not None:
+            self._break(activation, conviction)
+            return
         try:
             activation.actor = activation.actor_type.activate(
                 activation.actor_id, record, self._env.services
@@ -252,6 +259,17 @@ class Roster:
         activation.problem = self.failures.broken(activation.actor_id, error)
         while activation.mailbox is not None:
             self._set_aside(activation, self.take(activation))
+        self._wake()  # a cautious partition waits for the end of each message
+
+    def _conviction(self, activation: Activation) -> EndsHostError | None:
+        """Return why an actor is out of service, if so: one that runs without its code is when that
+        did not help."""
+        actor = activation.actor_id
+        parked = self.parked.get(actor, ())
+        count = sum(method == CONVICTION for method, _ in parked)
+        if count > activation.actor_type.needs_no_code:
+            return EndsHostError(actor.key, conviction_in(parked))
+        return None
 
     def _set_aside(self, activation: Activation, message: Message) -> None:
         """A message for an actor that cannot be activated: refuse it, or keep it as a parked
@@ -356,4 +374,4 @@ class ActorTimer:
         message, self._message = self._message, None
         self._activation.timers -= 1
         if message is not None and self._roster.find(message.target) is self._activation:
-            self._roster.enqueue(message)
+            self._roster.enter(message)

@@ -27,7 +27,7 @@ HELP = {
     "commits_abandoned": "Commits given up with an unknown outcome, as the partition was lost.",
     "activations": "Actors brought into memory.",
     "evictions": "Actors that left memory because they were idle.",
-    "parked_messages": "Messages that failed too often; kept, delivered no more.",
+    "parked_messages": "Messages that failed too often, and actors that ended their hosts; kept.",
     "reminders_fired": "Reminders that came due, durable timers among them.",
     "overloads": "Calls refused because a queue was full.",
     "link_gaps": "Letters between partitions that came before an earlier one.",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -23,7 +22,6 @@ from actorflow.actors import (
 from actorflow.actors import Limits as ActorLimits
 from actorflow.actors.clock import Clock, IdSource, SystemIds
 from actorflow.actors.errors import CorruptError
-from actorflow.actors.limits import limits_for
 from actorflow.actors.runtime import LEASE_TTL_MS
 from actorflow.workflow.activity import ActivityRunner
 from actorflow.workflow.apps import APP_TYPE
@@ -36,7 +34,7 @@ from actorflow.workflow.errors import (
 from actorflow.workflow.family import Family, family_of
 from actorflow.workflow.fitting import fits_activity, fits_wanted
 from actorflow.workflow.instance import InstanceActor
-from actorflow.workflow.limits import DEFAULT_LIMITS, Limits, check_payload, message_bytes_max
+from actorflow.workflow.limits import DEFAULT_LIMITS, Limits, check_payload, limits_of_actors
 from actorflow.workflow.model import EngineStats, PurgeResult
 from actorflow.workflow.naming import check_name, check_workflow_name, instance_actor
 from actorflow.workflow.new_ids import NewIds
@@ -86,10 +84,6 @@ ACTIVITY_THREADS = 32
 
 COMMIT_GRACE_S = 1.0
 """A stop always leaves the last commits this long, however long the activities took."""
-
-
-def _limits_of_actors(store: PartitionStore, limits: Limits) -> ActorLimits:
-    return dataclasses.replace(limits_for(store), payload_bytes=message_bytes_max(limits))
 
 
 class WorkflowEngine(InstanceReader):
@@ -145,7 +139,7 @@ class WorkflowEngine(InstanceReader):
             self._actor_types(),
             clock=clock,
             ids=self._ids,
-            limits=actor_limits or _limits_of_actors(store, limits),
+            limits=actor_limits or limits_of_actors(store, limits),
             partition_count=partition_count,
             cluster=cluster,
             lease_ttl_ms=lease_ttl_ms,
@@ -169,7 +163,7 @@ class WorkflowEngine(InstanceReader):
 
     def _actor_types(self) -> list[ActorType | WorkerType]:
         return [
-            ActorType(INSTANCE, self._activate, with_log=True, is_family=True),
+            ActorType(INSTANCE, self._activate, with_log=True, is_family=True, needs_no_code=True),
             APP_TYPE,
             WorkerType(ACTIVITY, self._deliver_activity, self._completed, fits_activity),
             WorkerType(WORKER, self._deliver_wanted, self._completed, fits_wanted),

@@ -1,6 +1,6 @@
 """Errors of the workflow layer, in the families of `actorflow.actors.errors`."""
 
-from actorflow.actors.errors import ActorflowError, CorruptError, UsageError
+from actorflow.actors.errors import ActorflowError, CorruptError, UsageError, way_out
 from actorflow.workflow.events import FailureDetails
 
 
@@ -50,9 +50,20 @@ class InstanceStalledError(UsageError):
 
     code = "INSTANCE_STALLED"
 
-    def __init__(self, instance_id: str) -> None:
-        super().__init__("workflow is stalled")
+    def __init__(self, instance_id: str, text: str = "workflow is stalled") -> None:
+        super().__init__(text)
         self.instance_id = instance_id
+
+
+class InstanceEndsHostError(InstanceStalledError):
+    """Hosts ended while an instance of this id ran: it is not started."""
+
+    code = "INSTANCE_ENDS_HOST"
+
+    def __init__(self, instance_id: str, reason: str) -> None:
+        super().__init__(
+            instance_id, f"workflow '{instance_id}' is not run: {reason}. {way_out(instance_id)}"
+        )
 
 
 class IdempotencyConflictError(UsageError):

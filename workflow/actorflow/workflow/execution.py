@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from actorflow.actors import ActorId, ActorRecord, Effects, Reminder
+from actorflow.actors.marks import conviction_in
 from actorflow.workflow.actions import Action, CancelTimer, Complete, CreateDetached
 from actorflow.workflow.errors import NonDeterminismError
 from actorflow.workflow.events import (
@@ -85,8 +86,8 @@ class Execution:
     """See the module docstring. Exists from the start of an instance until it is purged.
 
     `problem` says why the code cannot go on although it is registered here: it does not fit the
-    history, or a limit is reached. `inbox` holds facts until the code can take them; with
-    `continues`, the start among them is that of the next execution.
+    history, a limit is reached, or it ends its hosts. `inbox` holds facts until the code can take
+    them; with `continues`, the start among them is that of the next execution.
     """
 
     __slots__ = (
@@ -117,7 +118,7 @@ class Execution:
         self.inbox = Inbox()
         self.lineage: Lineage | None = None
         self.received: PropagatedHistory | None = None
-        self.problem = ""
+        self.problem = conviction_in(host.parked(actor))
         self.start_key = ""
         self.worker_wanted = False
         self.custom_status: str | None = None
@@ -140,7 +141,8 @@ class Execution:
         self.custom_status = status.decode() if status is not None else None
         if self.state.is_remote:
             self.lineage = Lineage(record.log, self.received)
-        elif history and self.state.terminal_status is None:
+            self.problem = ""  # its code does not run here
+        elif history and self.state.terminal_status is None and not self.problem:
             self.rebuild(history)
         return self
 
@@ -238,7 +240,7 @@ class Execution:
         """Ask, durably and once, for somebody who can run this instance; by default one that
         connects from now on, if it has stalled."""
         state, start = self.state, self.pending_start
-        if self.problem and not state.stalled_reason and state.started:
+        if self.problem and not state.stalled_reason:
             self.record(effects, self._stalled(self.problem))
         if self.worker_wanted or (state.is_remote and not self.inbox):
             return

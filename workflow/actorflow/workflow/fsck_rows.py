@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from actorflow.actors.address import ActorId, partition_of
+from actorflow.actors.marks import MARK
 from actorflow.workflow.errors import HistoryCorruptError
 from actorflow.workflow.fsck_rules import Finding
 from actorflow.workflow.requests import (
@@ -80,7 +81,7 @@ class Waiting:
         """Take the rows of one partition; yield what cannot be read."""
         for row in recovery.messages:
             self.message_count += 1
-            if row.parked:
+            if row.parked and row.method != MARK:
                 self.parked.append(Parked(partition, row))
             if fault := self.add_message(row.target, row.method, row.payload):
                 yield Finding("message", row.target.key, f"message {row.id}: {fault}")

@@ -17,10 +17,12 @@ from msgspec.structs import replace
 from actorflow.actors import REMIND, ActorId, Reminder
 from actorflow.actors.address import checked_actor_id
 from actorflow.actors.errors import InvalidActorIdError, LimitExceededError, UsageError
+from actorflow.actors.marks import CONVICTION, conviction_in
 from actorflow.workflow.codec import decode_event
 from actorflow.workflow.errors import (
     ChildrenUncheckedError,
     IdempotencyConflictError,
+    InstanceEndsHostError,
     InstanceExistsError,
     InstanceNotFoundError,
     InstanceStalledError,
@@ -179,7 +181,10 @@ class InstanceActor:
             checked_actor_id(*self._actor_id)
         except InvalidActorIdError as error:
             return InvalidRequestError(str(error).replace("actor key", "instance id"))
-        return self._conflict(old, request) if old is not None else None
+        refusal = self._conflict(old, request) if old is not None else None
+        if refusal is None and (reason := conviction_in(self._host.parked(self._actor_id))):
+            refusal = InstanceEndsHostError(self._actor_id.key, reason)
+        return refusal
 
     def _conflict(self, old: Execution, request: StartRequest) -> UsageError | None:
         instance_id = self._actor_id.key
@@ -391,6 +396,18 @@ class InstanceActor:
             execution.take(effects, fired)
         return NOTHING
 
+    def convicted(self, effects: Effects, _: Message) -> bytes:
+        """Hosts ended while this instance ran: show that its code is not run any more, or go on
+        since it is again."""
+        execution = self.execution
+        if execution is None or execution.status().is_terminal:
+            return NOTHING
+        if execution.problem:
+            execution.take(effects)
+        else:
+            execution.worker_ready(effects)
+        return NOTHING
+
     def go_on(self, effects: Effects, _: Message) -> bytes:
         """Continue what was broken off to let others come first."""
         if self.execution is not None and self.execution.inbox:
@@ -430,6 +447,7 @@ _HANDLERS: dict[str, Callable[[InstanceActor, Effects, Message], bytes]] = {
     WHY: InstanceActor.why,
     RESULT: InstanceActor.result,
     REMIND: InstanceActor.remind,
+    CONVICTION: InstanceActor.convicted,
     GO_ON: InstanceActor.go_on,
     WORKER_READY: InstanceActor.worker_ready,
     TURN: InstanceActor.turn,

@@ -1,8 +1,10 @@
 """PURE. The named limits of the workflow layer, with their defaults, in one place."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from actorflow.actors.errors import LimitExceededError
+from actorflow.actors.limits import Limits as ActorLimits
+from actorflow.actors.limits import limits_for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,15 @@ DEFAULT_LIMITS = Limits()
 def message_bytes_max(limits: Limits) -> int:
     """Return the size of the largest message that carries an allowed payload."""
     return ESCAPED_BYTES_MAX * limits.payload_bytes_max + MESSAGE_OVERHEAD_BYTES
+
+
+def limits_of_actors(store: object, limits: Limits) -> ActorLimits:
+    """Return the bounds of the actor runtime below instances with these limits."""
+    return replace(
+        limits_for(store),
+        payload_bytes=message_bytes_max(limits),
+        lost_hosts_max=limits.lost_hosts_max,
+    )
 
 
 def check_payload(text: str | None, what: str, limits: Limits) -> None:

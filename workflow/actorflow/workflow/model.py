@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from actorflow.actors.errors import way_out
+from actorflow.actors.marks import CONVICTION
 from actorflow.workflow.events import FailureDetails, HistoryEvent, Status
 
 
@@ -74,7 +76,10 @@ class WaitReason:
 
 
 def parked_reason(instance_id: str, method: str, reason: str) -> WaitReason:
-    """Return what to say of a message that failed too often, with the way to bring it back."""
+    """Return what to say of a message that failed too often, or of an instance that ended its
+    hosts, with the way to bring it back."""
+    if method == CONVICTION:
+        return WaitReason(kind="parked", detail=f"not run again: {reason}. {way_out(instance_id)}")
     return WaitReason(
         kind="parked",
         detail=f"message {method!r} failed too often and is kept, not delivered: {reason}. Once "

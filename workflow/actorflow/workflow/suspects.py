@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from actorflow.actors.alone import LOOK_S
 from actorflow.workflow.events import FailureDetails
 from actorflow.workflow.requests import pack
 from actorflow.workflow.trial import ALONE_S, after_loss, begun, begun_alone, let_go
@@ -107,6 +108,10 @@ class Suspects:
         self._soon.clear()
 
     def _begin_soon(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._soon and self._soon[0][0].alone.has_turns(loop.time()):
+            loop.call_later(LOOK_S, self._begin_soon)
+            return
         soon, self._soon = self._soon, []
         for suspect in soon:
             self._runner.begin(*suspect)
@@ -130,23 +135,31 @@ class Suspects:
     async def _try(self, delivery: Delivery, item: WorkItem, trial: Trial) -> None:
         self.has_one = True
         task = None
+        loop = asyncio.get_running_loop()
         try:
+            while delivery.alone.has_turns(loop.time()):  # noqa: ASYNC110 -- of many partitions
+                await asyncio.sleep(LOOK_S)  # noqa: TID251 -- see its name
             if others := self._runner.running():
                 await asyncio.wait(others, timeout=ALONE_S)
-            if not self._is_closed and not delivery.is_void:
-                if self._under_way:
-                    trial = begun(trial)
-                else:
-                    trial = begun_alone(trial, self._most, self._lost_hosts_max)
-                extra = _about(item, trial)
-                _log.warning("activity runs alone: hosts ended while it ran", extra=extra)
-                task = self._runner.start(delivery, item, trial)
-                await asyncio.wait({task}, timeout=trial.alone_s)
+            async with delivery.alone:  # no turn is tried meanwhile either
+                if not self._is_closed and not delivery.is_void:
+                    trial, task = self._start(delivery, item, trial)
+                    await asyncio.wait({task}, timeout=trial.alone_s)
         finally:
             self.has_one = False
             self._runner.go_on()
         if task is not None and not task.done():
             await delivery.amend(pack(msgspec.structs.replace(item, trial=let_go(trial))))
+
+    def _start(
+        self, delivery: Delivery, item: WorkItem, trial: Trial
+    ) -> tuple[Trial, asyncio.Task[None]]:
+        if self._under_way:
+            trial = begun(trial)
+        else:
+            trial = begun_alone(trial, self._most, self._lost_hosts_max)
+        _log.warning("activity runs alone: hosts ended while it ran", extra=_about(item, trial))
+        return trial, self._runner.start(delivery, item, trial)
 
 
 def _about(item: WorkItem, trial: Trial) -> dict[str, object]:
