@@ -59,6 +59,18 @@ def test_every_letter_survives_its_bytes(letter: object) -> None:
     assert decode_letter(encode_letter(letter)) == letter  # type: ignore[arg-type]  # one of them
 
 
+def test_an_error_whose_text_cannot_be_encoded_reaches_its_caller() -> None:
+    """An author's error may name a file as `os.fsdecode` does. To raise here would end the drain of
+    a partition in the middle: its actor, and all that waits behind, would never go on."""
+    raised = ActorCallError("FileNotFoundError", "no b\udcffd.txt", "the stack \ud800")
+    answer = decode_letter(encode_letter(answer_of("id", raised)))
+    assert isinstance(answer, Answer)
+    error = error_of(answer)
+    assert isinstance(error, ActorCallError)
+    assert "no b\\udcffd.txt" in str(error)
+    assert vars(error).keys() == vars(raised).keys()
+
+
 def test_entries_come_back_as_entries() -> None:
     """They are compared by position; a plain tuple would do that too, but has no names."""
     letter = decode_letter(encode_letter(LinkBatch(1, (ENTRY,))))
