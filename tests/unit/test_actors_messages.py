@@ -10,6 +10,7 @@ import pytest
 
 from actorflow.actors import Actor, ActorId, ActorType, Delivery, Limits, WorkerType
 from actorflow.actors.errors import (
+    CorruptError,
     UnknownActorTypeError,
     UsageError,
 )
@@ -18,6 +19,7 @@ from tests.unit.notebook import ANN, SEEDS, Notebook, lines_of
 
 if TYPE_CHECKING:
     from actorflow.actors import ActorRecord, ActorServices, Effects, Message
+    from actorflow.actors.actor import TurnActor
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -125,6 +127,48 @@ def test_a_message_whose_turn_fails_is_tried_again_then_parked() -> None:
         async with stage.system(Notebook) as system:
             await asyncio.sleep(5)
             assert system.counters.turns == 0
+
+    on_stage(main)
+
+
+@pytest.mark.parametrize("text", ["no b\udcffd.txt", "\ud800", "\x00"])
+def test_a_reason_that_no_store_could_encode_is_parked_all_the_same(text: str) -> None:
+    """An author's error may name a file as `os.fsdecode` does. A commit with such a text would be
+    refused as malformed, and the message take its whole partition along, again and again."""
+
+    class Files(Actor):
+        async def open(self) -> None:
+            raise FileNotFoundError(text)
+
+    async def main(stage: Stage) -> None:
+        async with stage.system(Files, Notebook, limits=Limits(message_attempts=1)) as system:
+            files = ActorId("Files", "f")
+            await system.send(files, "open")
+            await stage.settle()
+            ((_, reason),) = system.parked(files)
+            assert reason.encode().decode() == reason
+            assert await system.call(ANN, "write", b'"later"') == b"1"
+            assert system.problems() == []
+            assert system._partitions[0].life == 1
+        (row,) = (await stage.memory.recover(0, horizon_ms=2**60)).messages
+        assert row.parked == reason
+
+    on_stage(main)
+
+
+def test_an_actor_whose_activation_cannot_even_say_why_it_fails_hurts_nobody() -> None:
+    class SilentError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    def activate(_: ActorId, __: ActorRecord | None, ___: ActorServices) -> TurnActor:
+        raise SilentError
+
+    async def main(stage: Stage) -> None:
+        async with stage.system(Notebook, ActorType("Silent", activate)) as system:
+            with pytest.raises(CorruptError, match="cannot be shown"):
+                await system.call(ActorId("Silent", "s"), "go", timeout_s=5)
+            assert await system.call(ANN, "write", b'"line"', timeout_s=5) == b"1"
 
     on_stage(main)
 

@@ -94,10 +94,11 @@ class TurnFailures:
 
     def broken(self, actor: ActorId, error: Exception) -> CorruptError:
         """Log that an actor cannot be activated, and return what its callers are told."""
-        _log.error("actor cannot be activated", extra={"actor": str(actor), "error": str(error)})
+        text = _text_of(error)
+        _log.error("actor cannot be activated", extra={"actor": str(actor), "error": text})
         if isinstance(error, CorruptError):
             return error
-        problem = CorruptError(f"{actor} cannot be activated: {type(error).__name__}: {error}")
+        problem = CorruptError(f"{actor} cannot be activated: {type(error).__name__}: {text}")
         problem.__cause__ = error
         return problem
 
@@ -167,8 +168,9 @@ def answer_of(error: Exception) -> ActorflowError:
 
 
 def _text_of(error: BaseException) -> str:
+    """Return text that every store and transport takes: it may be the reason of a parked row."""
     try:
-        return str(error)
+        return str(error).encode("utf-8", "backslashreplace").decode()
     except Exception as broken:  # noqa: BLE001 -- the author's own __str__ may do anything
         return f"(its text cannot be shown: {type(broken).__name__})"
 
