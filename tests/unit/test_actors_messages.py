@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from actorflow.actors import Actor, ActorId, ActorType, Delivery, Limits, WorkerType
+from actorflow.actors import Actor, ActorId, ActorType, Delivery, Limits, Message, WorkerType
 from actorflow.actors.errors import (
     CorruptError,
     UnknownActorTypeError,
@@ -18,7 +18,7 @@ from tests.sim.stage import Stage, on_stage
 from tests.unit.notebook import ANN, SEEDS, Notebook, lines_of
 
 if TYPE_CHECKING:
-    from actorflow.actors import ActorRecord, ActorServices, Effects, Message
+    from actorflow.actors import ActorRecord, ActorServices, Effects
     from actorflow.actors.actor import TurnActor
 
 
@@ -262,6 +262,37 @@ def test_rejecting_answers_with_an_error_and_stores_nothing() -> None:
                 await system.call(actor, "reject")
             assert await system.call(actor, "get") == b"1"
             assert len(stage.store.commits) == commits
+
+    on_stage(main)
+
+
+def test_nobody_waits_behind_a_turn_that_fails_in_our_own_code() -> None:
+    """Should that ever happen, the others go on: what is ready, and what is to be committed."""
+
+    class RudeSlot(asyncio.Event):
+        def done(self) -> bool:
+            return False
+
+        def set_result(self, _: bytes, /) -> None:
+            raise LookupError("rude")
+
+        def set_exception(self, _: BaseException, /) -> None:
+            raise LookupError("rude")
+
+    async def main(stage: Stage) -> None:
+        async with stage.system(ActorType("plain", plain)) as system:
+            await asyncio.gather(*(system.call(ActorId("plain", n), "get") for n in "abc"))
+            (partition,) = system._partitions
+            answers = [stage.loop.create_future() for _ in "ac"]
+            partition.admit(Message(ActorId("plain", "a"), "set", b"1", reply=answers[0]))
+            partition.admit(Message(ActorId("plain", "b"), "get", reply=RudeSlot()))
+            partition.admit(Message(ActorId("plain", "c"), "set", b"2", reply=answers[1]))
+            async with asyncio.timeout(5):
+                assert await asyncio.gather(*answers) == [b"1", b"2"]
+            assert [problem.partition(": ")[2] for problem in stage.loop.problems] == [
+                "LookupError('rude')"
+            ]
+            stage.loop.problems.clear()
 
     on_stage(main)
 

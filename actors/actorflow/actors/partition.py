@@ -253,6 +253,9 @@ class Partition:
                     self._visit(ready.popleft())
                 else:
                     self._complete(*completed.popleft())
+        except BaseException:
+            self._env.loop.call_soon(self._drain)  # nobody behind it is to wait for ever
+            raise
         finally:
             self._drain_scheduled = False  # what called meanwhile was seen to by the same loop
         if self._caution.under_way:
