@@ -10,6 +10,20 @@ bug          an invariant of actorflow itself does not hold
 from typing import ClassVar
 
 
+def encodable(text: str) -> str:
+    """Return text that every store and transport takes: lone surrogates, which authors' errors may
+    hold as names of files do, are spelt out."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def text_of(error: BaseException) -> str:
+    """Return the text of an author's error, encodable."""
+    try:
+        return encodable(str(error))
+    except Exception as broken:  # noqa: BLE001 -- the author's own __str__ may do anything
+        return f"(its text cannot be shown: {type(broken).__name__})"
+
+
 def way_out(key: str) -> str:
     """Return how an actor, or instance, with this key is run again after it ended its hosts."""
     return (

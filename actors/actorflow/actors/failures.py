@@ -8,7 +8,13 @@ import traceback
 from typing import TYPE_CHECKING, NamedTuple
 
 from actorflow.actors.activation import Activation, ActivationState
-from actorflow.actors.errors import ActorCallError, ActorflowError, CorruptError, StoreFullError
+from actorflow.actors.errors import (
+    ActorCallError,
+    ActorflowError,
+    CorruptError,
+    StoreFullError,
+    text_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -60,7 +66,7 @@ class TurnFailures:
         message.attempt += 1
         limits = self._env.limits
         park = message.id != 0 and message.attempt >= limits.message_attempts
-        reason = f"{type(error).__name__}: {_text_of(error)}"
+        reason = f"{type(error).__name__}: {text_of(error)}"
         level = logging.ERROR if durable else logging.INFO
         _log.log(
             level,
@@ -94,7 +100,7 @@ class TurnFailures:
 
     def broken(self, actor: ActorId, error: Exception) -> CorruptError:
         """Log that an actor cannot be activated, and return what its callers are told."""
-        text = _text_of(error)
+        text = text_of(error)
         _log.error("actor cannot be activated", extra={"actor": str(actor), "error": text})
         if isinstance(error, CorruptError):
             return error
@@ -152,7 +158,7 @@ async def own_cancellation_raised(turn: Awaitable[bytes], is_void: Callable[[], 
     except (Exception, GeneratorExit, KeyboardInterrupt):
         raise
     except BaseException as error:
-        text = _text_of(error)
+        text = text_of(error)
         if isinstance(error, asyncio.CancelledError):
             if is_void():
                 raise
@@ -164,15 +170,7 @@ def answer_of(error: Exception) -> ActorflowError:
     """Turn any exception of an actor's code into what its caller gets: text, never the object."""
     if isinstance(error, ActorflowError):
         return error
-    return ActorCallError(type(error).__name__, _text_of(error), _stack_of(error))
-
-
-def _text_of(error: BaseException) -> str:
-    """Return text that every store and transport takes: it may be the reason of a parked row."""
-    try:
-        return str(error).encode("utf-8", "backslashreplace").decode()
-    except Exception as broken:  # noqa: BLE001 -- the author's own __str__ may do anything
-        return f"(its text cannot be shown: {type(broken).__name__})"
+    return ActorCallError(type(error).__name__, text_of(error), _stack_of(error))
 
 
 def _stack_of(error: BaseException) -> str:

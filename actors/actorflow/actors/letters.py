@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from actorflow.actors.errors import ActorCallError, ActorflowError
+from actorflow.actors.errors import ActorCallError, ActorflowError, encodable, text_of
 from actorflow.actors.ports import EntryId, LinkEntry, LinkMark
 
 
@@ -142,16 +142,11 @@ def answer_of(call_id: str, error: BaseException) -> Answer:
     """Return an answer that carries an error as text."""
     code = error.code if isinstance(error, ActorflowError) else ActorCallError.code
     fields = {
-        name: _encodable(value) if isinstance(value, str) else value
+        name: encodable(value) if isinstance(value, str) else value
         for name, value in vars(error).items()
         if isinstance(value, str | int | float | bool) and not name.startswith("_")
     }
-    return Answer(call_id, b"", code, _encodable(str(error)) or type(error).__name__, fields)
-
-
-def _encodable(text: str) -> str:
-    """Lone surrogates are spelt out: authors' errors may hold any, as names of files do."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    return Answer(call_id, b"", code, text_of(error) or type(error).__name__, fields)
 
 
 def error_of(answer: Answer) -> ActorflowError:

@@ -2,6 +2,7 @@
 
 import traceback
 
+from actorflow.actors.errors import encodable, text_of
 from actorflow.workflow.errors import NonRetriableError, TaskFailedError
 from actorflow.workflow.events import FailureDetails
 from actorflow.workflow.limits import DEFAULT_LIMITS, Limits
@@ -41,26 +42,13 @@ def _details(error: BaseException, stack: str, limits: Limits, depth: int) -> Fa
         inner = _details(cause, "", limits, depth - 1)
     return FailureDetails(
         error_type=type(error).__name__,
-        message=_clean(_text_of(error))[: limits.message_chars_max],
-        stack=_clean(stack),
+        message=text_of(error)[: limits.message_chars_max],
+        stack=encodable(stack),
         non_retriable=isinstance(error, NonRetriableError),
         inner=inner,
     )
 
 
-def _text_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as broken:  # noqa: BLE001 -- the user's own __str__ may do anything
-        return f"(its text cannot be shown: {type(broken).__name__})"
-
-
 def _tail(text: str, chars_max: int) -> str:
     # The innermost frames are the last ones, and the ones that help.
     return text if len(text) <= chars_max else "..." + text[-chars_max:]
-
-
-def _clean(text: str) -> str:
-    if text.isascii():
-        return text
-    return text.encode("utf-8", "backslashreplace").decode()
