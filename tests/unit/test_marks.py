@@ -6,13 +6,13 @@ from actorflow.actors import ActorId
 from actorflow.actors.marks import (
     CONVICTION,
     MARK,
+    REASON_OF_MARK,
     Marks,
     conviction_in,
     is_void,
     mark_of,
     marks_in,
     reason_of_conviction,
-    reason_of_mark,
 )
 from actorflow.actors.ports import MessageRow
 
@@ -23,7 +23,7 @@ BOB = ActorId("Cell", "bob")
 def mark(id_: int, actor: ActorId, lost: int) -> MessageRow:
     message = mark_of(actor, lost)
     message.id = id_
-    return message.to_row(reason_of_mark())
+    return message.to_row(REASON_OF_MARK)
 
 
 def test_marks_of_one_actor_are_taken_together() -> None:

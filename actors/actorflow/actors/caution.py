@@ -19,13 +19,13 @@ from actorflow.actors.marks import (
     CONVICTION,
     MARK,
     NEW,
+    REASON_OF_MARK,
     WAITED,
     Marks,
     is_void,
     mark_of,
     marks_in,
     reason_of_conviction,
-    reason_of_mark,
 )
 from actorflow.actors.message import Message
 
@@ -226,7 +226,7 @@ class Caution:
         most = self._env.limits.lost_hosts_max - (0 if is_alone else 1)
         trial = _Trial(message, mark_of(message.target, min(known.lost + 1, most)), is_alone)
         self._drop_marks(known)
-        self._keep(trial.mark, reason_of_mark())
+        self._keep(trial.mark, REASON_OF_MARK)
         await trial.is_marked.wait()
         trial.expiry = self._env.loop.call_later(ALONE_S, self._end, trial)
         self.under_way.append(trial)

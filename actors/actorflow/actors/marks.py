@@ -4,7 +4,8 @@ A turn whose code ends its process leaves nothing of itself. Where hosts were lo
 each turn is therefore preceded by a *mark*, which goes away in the commit that holds the turn. A
 mark that is met by the next owner counts a lost host; with enough of them its actor is *convicted*,
 and its code is not run again. Both are rows like those of parked messages, so that every store
-keeps them, `fsck` names a conviction, and `fsck --repair --unpark` lifts it.
+keeps them, `fsck` names a conviction, and `fsck --unpark-instance` lifts it. The marks of links
+(`ports.LinkMark`) are something else.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ CONVICTION = "actorflow.conviction"
 """Method of the row that keeps an actor from being run, and of the message by which one that can do
 without its code hears of it."""
 
-_MARKED = "a turn of this actor was under way when its host was lost, or is under way now"
+REASON_OF_MARK = "a turn of this actor was under way when its host was lost, or is under way now"
+"""The words that a mark is stored with."""
 
 
 class Marks(NamedTuple):
@@ -68,11 +70,6 @@ def conviction_in(parked: Iterable[tuple[str, str]]) -> str:
     """Return why an actor is not run, out of the methods and reasons of what is parked for it; ""
     when it is run."""
     return next((reason for method, reason in parked if method == CONVICTION), "")
-
-
-def reason_of_mark() -> str:
-    """Return the words that a mark is stored with."""
-    return _MARKED
 
 
 def reason_of_conviction(actor: ActorId, lost: int) -> str:
