@@ -10,12 +10,14 @@ import pytest
 
 from actorflow.actors import Actor, ActorId
 from actorflow.actors.errors import (
+    ContentionError,
+    CorruptError,
     FencedOutError,
     NotOwnerError,
     StoreFullError,
     StoreUnavailableError,
 )
-from actorflow.actors.outage import CALM_S, GATHER_S, LOOK_S, REMIND_S, Outage
+from actorflow.actors.outage import CALM_S, GATHER_S, LOOK_S, REMIND_S, Outage, level_of
 from tests.sim.loop import simulate
 from tests.sim.stage import Stage, on_stage
 
@@ -197,3 +199,10 @@ def test_trouble_ends_with_the_ownership(what: str, is_late: bool) -> None:
             assert system._outage._failing == set()
 
     on_stage(main)
+
+
+def test_what_passes_by_itself_is_told_elsewhere() -> None:
+    assert {level_of(error) for error in (AWAY, NotOwnerError(), ContentionError())} == {
+        logging.DEBUG
+    }
+    assert level_of(CorruptError("a row")) == logging.WARNING

@@ -5,13 +5,7 @@ import logging
 
 import pytest
 
-from actorflow.actors.errors import (
-    ContentionError,
-    CorruptError,
-    NotOwnerError,
-    StoreUnavailableError,
-)
-from actorflow.workflow.worker_log import LINES_MAX, PERIOD_S, WorkerLog, level_of
+from actorflow.workflow.worker_log import LINES_MAX, PERIOD_S, WorkerLog
 from tests.sim.loop import SimLoop, simulate
 
 
@@ -42,11 +36,3 @@ def test_a_worker_that_flaps_is_told_of_a_few_times_and_counted(
         assert vars(record)["worker"] == 52
 
     simulate(1, main)
-
-
-def test_what_passes_by_itself_is_told_elsewhere() -> None:
-    away = StoreUnavailableError("away", written=False)
-    assert {level_of(error) for error in (away, NotOwnerError(), ContentionError())} == {
-        logging.DEBUG
-    }
-    assert level_of(CorruptError("a row")) == logging.WARNING

@@ -10,10 +10,15 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from actorflow.actors.errors import StoreFullError
+from actorflow.actors.errors import (
+    ActorflowError,
+    ContentionError,
+    StoreFullError,
+    UnavailableError,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +49,7 @@ class Outage:
         self._failed_s = self._well_s = self._told_s = 0.0
         self._partitions_lost = self._letters_lost = 0
         self._lost: dict[int, str] = {}
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
 
     def failed(self, error: Exception, what: Hashable = None) -> None:
         """The store did not answer, or refused for now.
@@ -66,7 +71,7 @@ class Outage:
                 "and then goes on; see that it runs, can be reached and takes writes",
                 extra={"cause": self._cause},
             )
-            self._call_later("look", LOOK_S)
+            self._call_later(LOOK_S, self._look)
         elif type(error) not in self._kinds:  # another trouble: its data are lost, it is full
             self._kinds.add(type(error))
             self._remind(now_s, self._began_s)
@@ -88,7 +93,7 @@ class Outage:
             return  # it reads itself again, now and then, until there is room: see `room.py`
         self._partitions_lost += 1
         if not self._lost:
-            self._call_later("tell_lost", GATHER_S)
+            self._call_later(GATHER_S, self._tell_lost)
         self._lost[partition] = str(error)
 
     def close(self) -> None:
@@ -98,9 +103,8 @@ class Outage:
         if self._lost:
             self._tell_lost()
 
-    def _call_later(self, name: str, delay_s: float) -> None:
-        step = {"look": self._look, "tell_lost": self._tell_lost}[name]
-        self._timers[name] = asyncio.get_running_loop().call_later(delay_s, step)
+    def _call_later(self, delay_s: float, step: Callable[[], None]) -> None:
+        self._timers[step] = asyncio.get_running_loop().call_later(delay_s, step)
 
     def _look(self) -> None:
         assert self._began_s is not None, "looks last as long as an outage"
@@ -119,7 +123,7 @@ class Outage:
             return
         if now_s - self._told_s >= REMIND_S:
             self._remind(now_s, self._began_s)
-        self._call_later("look", LOOK_S)
+        self._call_later(LOOK_S, self._look)
 
     def _remind(self, now_s: float, began_s: float) -> None:
         self._told_s = now_s
@@ -139,3 +143,10 @@ class Outage:
                 "cause": next(iter(lost.values())),
             },
         )
+
+
+def level_of(error: ActorflowError) -> int:
+    """Return the level at which to tell of an attempt that failed and is made again: it is noise
+    where the store is away or a partition moves, which is told once for all."""
+    passes = isinstance(error, (UnavailableError, ContentionError))
+    return logging.DEBUG if passes else logging.WARNING

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from actorflow.actors import ActorId, ActorType
 from actorflow.actors.errors import ActorflowError
+from actorflow.actors.outage import level_of
 from actorflow.actors.ports import Query, Summary
 from actorflow.workflow.requests import DEFAULT_APP, INSTANCE, instance_type
-from actorflow.workflow.worker_log import level_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

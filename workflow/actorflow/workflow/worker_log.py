@@ -1,12 +1,9 @@
-"""Tells people of workers that come and go: each one, unless they do it all the time; and of what
-is tried again, unless somebody else tells them why."""
+"""Tells people of workers that come and go: each one, unless they do it all the time."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-
-from actorflow.actors.errors import ActorflowError, ContentionError, UnavailableError
 
 _log = logging.getLogger(__name__)
 
@@ -60,10 +57,3 @@ class WorkerLog:
             )
         told.untold += 1
         _log.debug(event, extra=extra)
-
-
-def level_of(error: ActorflowError) -> int:
-    """Return the level at which to tell of an attempt that failed and is made again: it is noise
-    where the store is away or a partition moves, which is told once for all."""
-    passes = isinstance(error, (UnavailableError, ContentionError))
-    return logging.DEBUG if passes else logging.WARNING

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from actorflow.actors import ActorId
 from actorflow.actors.errors import ActorflowError, StoppingError
+from actorflow.actors.outage import level_of
 from actorflow.workflow.answers import Answers
 from actorflow.workflow.apps import Apps
 from actorflow.workflow.lending import Lending
@@ -30,7 +31,7 @@ from actorflow.workflow.requests import (
 )
 from actorflow.workflow.streams import ITEMS_MAX, TURNS, Key, WorkerStream, Works
 from actorflow.workflow.turns import Turns
-from actorflow.workflow.worker_log import WorkerLog, level_of
+from actorflow.workflow.worker_log import WorkerLog
 from actorflow.workflow.workitem import TurnItem, activity_item
 
 if TYPE_CHECKING:
