@@ -209,7 +209,8 @@ class OfflineStore:
         if result is CommitResult.BAD:
             raise InvariantError(f"partition {partition}: the store refuses a commit as malformed")
         raise FencedOutError(
-            f"a host took partition {partition} meanwhile; stop all hosts and do it again"
+            f"a host took partition {partition} meanwhile; "
+            + ("do it again" if self._only is not None else "stop all hosts and do it again")
         )
 
     async def _committed(self, commit: Commit) -> CommitResult:
