@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from tests.fakes.fake_cluster import FakeMembership, FakePost, FakeTransport
 from tests.sim.loop import SimClock, SimIds, SimLoop, simulate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
     import pytest
 
@@ -82,6 +83,21 @@ class Desk:
         for partition in partitions:
             answer = await self.store.acquire(partition, f"{host}/token", ttl_ms=60_000)
             assert isinstance(answer, Acquired)
+
+
+@contextlib.contextmanager
+def store_away(desk: Desk) -> Iterator[None]:
+    """Let acquisitions get no answer."""
+    honest = desk.store.acquire
+
+    async def acquire(partition: int, token: str, *, ttl_ms: int) -> Acquired | Held:
+        raise StoreUnavailableError("down", written=None)
+
+    desk.store.acquire = acquire  # type: ignore[method-assign]  # a store that fails on demand
+    try:
+        yield
+    finally:
+        desk.store.acquire = honest  # type: ignore[method-assign]  # and works again
 
 
 def at_desk(main: Callable[[Desk], Coroutine[object, object, None]]) -> None:
@@ -203,18 +219,10 @@ def test_its_own_old_lease_does_not_stop_it() -> None:
 
 def test_a_store_that_fails_is_asked_again() -> None:
     async def main(desk: Desk) -> None:
-        honest, fail = desk.store.acquire, True
-
-        async def acquire(partition: int, token: str, *, ttl_ms: int) -> Acquired | Held:
-            if fail:
-                raise StoreUnavailableError("down", written=None)
-            return await honest(partition, token, ttl_ms=ttl_ms)
-
-        desk.store.acquire = acquire  # type: ignore[method-assign]  # a store that fails on demand
-        desk.see()
-        await asyncio.sleep(1)
-        assert desk.owned() == set()
-        fail = False
+        with store_away(desk):
+            desk.see()
+            await asyncio.sleep(1)
+            assert desk.owned() == set()
         await asyncio.sleep(1)
         desk.see()
         await asyncio.sleep(0.1)
@@ -228,18 +236,10 @@ def test_a_store_that_fails_is_asked_again() -> None:
 
 def test_trouble_ends_when_there_is_nothing_left_to_take() -> None:
     async def main(desk: Desk) -> None:
-        honest, fail = desk.store.acquire, True
-
-        async def acquire(partition: int, token: str, *, ttl_ms: int) -> Acquired | Held:
-            if fail:
-                raise StoreUnavailableError("down", written=None)
-            return await honest(partition, token, ttl_ms=ttl_ms)
-
-        desk.store.acquire = acquire  # type: ignore[method-assign]  # a store that fails on demand
-        desk.see()
-        await asyncio.sleep(1)
-        assert desk.placement.trouble == "down"
-        fail = False
+        with store_away(desk):
+            desk.see()
+            await asyncio.sleep(1)
+            assert desk.placement.trouble == "down"
         await desk.hold("b", *range(8))
         desk.see(b=0)
         await asyncio.sleep(1)
