@@ -28,7 +28,8 @@ ENDED_S = 150
 """Longer than any instance takes; a call may take longer still."""
 
 DRAIN_S = 600
-"""A server that stops waits so long for what runs; streams and long polls do not run."""
+"""A server that stops waits so long for what runs, much longer than a test waits for its end:
+streams and long polls do not run."""
 
 
 class World:
@@ -81,13 +82,16 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     PYTHON.installed()
     hosts: list[Server] = []
     redis: servers.Server | None = None
+    drain = ("--graceful-shutdown-seconds", str(DRAIN_S))
     if request.param == "redis":
         redis = servers.Server("redis", tmp_path / "redis")
         redis.start()
-        store = ("--store", redis.url, "--partitions", "16", "--lease-seconds", "2")
+        store = ("--store", redis.url, "--partitions", "16", "--lease-seconds", "2", *drain)
         hosts += [Server(tmp_path, f"host{number}", *store) for number in range(HOSTS)]
     else:
-        hosts.append(Server(tmp_path))
+        hosts.append(
+            Server(tmp_path, "server", "--store", f"sqlite:///{tmp_path}/server.db", *drain)
+        )
     place = None
     try:
         hosts[0].start()  # founds the store
