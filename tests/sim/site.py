@@ -13,6 +13,8 @@ from tests.sim.host import World
 from tests.sim.loop import SimClock
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from actorflow.workflow.model import Instance
     from tests.sim.loop import SimLoop
 
@@ -47,7 +49,7 @@ class Site:
         async def innocent(ctx: WorkflowContext, steps_s: list[float]) -> float:
             return sum([await ctx.call_activity(rests, input=step_s) for step_s in steps_s])
 
-    async def __aenter__(self) -> Site:
+    async def __aenter__(self) -> Self:
         await self.world.start_host()
         self._supervisor = asyncio.ensure_future(self._supervise())
         return self

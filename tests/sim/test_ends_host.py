@@ -33,10 +33,6 @@ class Guilty(Site):
         async def poison(ctx: WorkflowContext, after_s: float) -> None:
             await ctx.call_activity(ends, input=after_s)
 
-    async def __aenter__(self) -> Guilty:
-        await super().__aenter__()
-        return self
-
     async def convicted(self, instance_id: str, within_s: float = 600) -> None:
         assert (await self.end_of(instance_id, within_s)).status is Status.FAILED
         history = await self.world.ask(lambda engine: engine.history(instance_id))

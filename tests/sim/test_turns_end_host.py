@@ -91,10 +91,6 @@ class Guilty(Site):
             self.world.newest.end()
         return "mended"
 
-    async def __aenter__(self) -> Guilty:
-        await super().__aenter__()
-        return self
-
     async def until(self, instance_id: str, fits: Callable[[Instance], bool]) -> Instance:
         """Wait for an instance, however many hosts it takes."""
         async with asyncio.timeout(600):
