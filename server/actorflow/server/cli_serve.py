@@ -1,11 +1,9 @@
 """`actorflow serve` and `actorflow config`: run the server, and show how it would run."""
 
-import contextlib
 import json
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -87,7 +85,9 @@ def serve(*, has_lifeline: bool, **flags: Any) -> None:
     """
     loaded = load_given(flags)
     if has_lifeline:
-        threading.Thread(target=_end_with_input, name="lifeline", daemon=True).start()
+        from actorflow.server.processes import when_input_ends  # noqa: PLC0415 -- heavy
+
+        when_input_ends(lambda: os.kill(os.getpid(), signal.SIGTERM))
     for remark in loaded.warnings:
         click.secho("warning: ", fg="yellow", nl=False, err=True)
         click.echo(remark, err=True)
@@ -99,14 +99,6 @@ def serve(*, has_lifeline: bool, **flags: Any) -> None:
         if loaded.settings.log_level == "debug":
             raise
         raise CliError(str(err), err.mend, Exit.FAILED) from None
-
-
-def _end_with_input() -> None:
-    """Stop in good order when standard input ends: whoever started this process is gone."""
-    with contextlib.suppress(OSError):
-        while os.read(0, 4_096):
-            pass
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @click.command(name="config")

@@ -413,13 +413,24 @@ def stop_with_parent(order: Order, stop: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     limit_s = order.settings.graceful_shutdown_s + KILL_AFTER_S
 
-    def watch() -> None:
-        while os.read(0, 4_096):
-            pass
+    def end() -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: it ends already
             loop.call_soon_threadsafe(stop)
         time.sleep(limit_s)
         _log.critical("the parent is gone and this process did not end in time; it is ended")
         os._exit(FORCED_CODE)
+
+    when_input_ends(end)
+
+
+def when_input_ends(end: Callable[[], None]) -> None:
+    """Call `end` on a thread of its own once standard input ends: whoever started this process is
+    gone."""
+
+    def watch() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(0, 4_096):
+                pass
+        end()
 
     threading.Thread(target=watch, name="actorflow-parent", daemon=True).start()

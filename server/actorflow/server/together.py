@@ -206,9 +206,8 @@ class Child:
             self._echo(rest, is_error)
 
     def _echo(self, line: bytes, is_error: bool) -> None:
-        with contextlib.suppress(
-            OSError
-        ):  # nobody reads any more, and the processes must not block
+        # Nobody reads any more: the processes must not block.
+        with contextlib.suppress(OSError):
             click.echo(self._prefix + line.decode(errors="replace"), err=is_error)
 
 

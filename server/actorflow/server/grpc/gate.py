@@ -60,6 +60,11 @@ access_log = logging.getLogger("actorflow.server.grpc.access")
 """A line for every call, if the settings want it."""
 
 
+def message_max_bytes(settings: Settings) -> int:
+    """Return the size of the largest message that is taken or sent."""
+    return settings.max_body_bytes + MARGIN_BYTES
+
+
 class Rpc(NamedTuple):
     """One method of a service.
 
@@ -141,7 +146,7 @@ class Gate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
         self._metrics = metrics
         self._logs_access = settings.access_log
         self._bodies = Bodies(settings.max_body_bytes)
-        self.message_max_bytes = settings.max_body_bytes + MARGIN_BYTES
+        self.message_max_bytes = message_max_bytes(settings)
         self.read_max_bytes = READ_FACTOR * self.message_max_bytes
 
     def service(self, handler_call_details: Any) -> Any:

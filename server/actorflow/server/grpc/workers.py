@@ -12,12 +12,11 @@ from typing import Any, Protocol
 from actorflow.actors.errors import ActorflowError, OverloadedError, UnavailableError
 from actorflow.server.config import Settings
 from actorflow.server.grpc import messages as pb
-from actorflow.server.grpc.gate import MARGIN_BYTES, Rpc, RpcCall
+from actorflow.server.grpc.gate import Rpc, RpcCall, message_max_bytes
 from actorflow.server.grpc.status import Code, RpcError, of_engine_error
 from actorflow.server.grpc.workitems import (
     activity_event,
     activity_message,
-    too_large_event,
     turn_done,
     turn_message,
 )
@@ -83,7 +82,7 @@ class WorkerService:
         self._waits = waits
         self._now_ns = now_ns
         self._item_max_bytes = settings.max_body_bytes
-        self._answer_max_bytes = settings.max_body_bytes + MARGIN_BYTES
+        self._answer_max_bytes = message_max_bytes(settings)
         self._streams: set[WorkerStream] = set()
         self._node_peers: OrderedDict[str, None] = OrderedDict()
 
@@ -175,15 +174,14 @@ class WorkerService:
 
     async def complete_activity(self, response: Any, call: RpcCall) -> Any:
         """Take the end of an activity."""
-        event = activity_event(response, self._now_ns())
+        too_large = ""
         if call.size_bytes > self._answer_max_bytes:
-            text = f"the result of the activity {self._size(call.size_bytes)}"
-            event = too_large_event(response, self._now_ns(), text)
+            too_large = f"the result of the activity {self._size(call.size_bytes)}"
         await self._pool.finish_activity(
             response.instanceId,
             response.taskId,
             response.completionToken,
-            event,
+            activity_event(response, self._now_ns(), too_large=too_large),
             app_id=call.app_id() or self._app_id,
         )
         return pb.CompleteTaskResponse()

@@ -122,24 +122,22 @@ def turn_done(response: Any) -> TurnDone:
     )
 
 
-def too_large_event(response: Any, at_ns: int, text: str) -> Callable[[str], HistoryEvent]:
-    """Return, like `activity_event`, a failure for an end that is not taken."""
-    failure = FailureDetails(error_type="PayloadTooLarge", message=text, non_retriable=True)
-    task_id: int = response.taskId
+def activity_event(
+    response: Any, at_ns: int, *, too_large: str = ""
+) -> Callable[[str], HistoryEvent]:
+    """Return what makes the end of an activity out of its task execution id.
 
-    def event(task_execution_id: str) -> HistoryEvent:
-        return TaskFailed(
-            at_ns=at_ns, task_id=task_id, failure=failure, task_execution_id=task_execution_id
+    Args:
+        too_large: why the result is not taken: then the activity has failed.
+    """
+    task_id: int = response.taskId
+    if too_large:
+        failure: FailureDetails | None = FailureDetails(
+            error_type="PayloadTooLarge", message=too_large, non_retriable=True
         )
-
-    return event
-
-
-def activity_event(response: Any, at_ns: int) -> Callable[[str], HistoryEvent]:
-    """Return what makes the end of an activity out of its task execution id."""
-    task_id: int = response.taskId
-    failure = optional_failure(response)
-    result = unwrapped(response, "result")
+        result = None
+    else:
+        failure, result = optional_failure(response), unwrapped(response, "result")
 
     def event(task_execution_id: str) -> HistoryEvent:
         if failure is not None:
