@@ -6,15 +6,20 @@ import sys
 
 import pytest
 
-from tests.e2e.test_cli_run import FREE, Start, answers, start
+from tests.e2e.test_cli_run import FREE, Run, Start, answers, start
 
 __all__ = ["start"]  # the fixture
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
-def test_a_hang_up_ends_the_app_and_then_the_server(start: Start) -> None:
-    kept = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup
+def hung_up(start: Start, on_hang_up: signal.Handlers) -> tuple[Run, str]:
+    """Start a program that waits, and hang up; return it and the address of its server.
+
+    Args:
+        on_hang_up: what it inherits.
+    """
+    kept = signal.signal(signal.SIGHUP, on_hang_up)
     try:
         run = start(*FREE, "--", sys.executable, "app.py", "wait")
     finally:
@@ -22,6 +27,11 @@ def test_a_hang_up_ends_the_app_and_then_the_server(start: Start) -> None:
     url = run.variables()["DAPR_HTTP_ENDPOINT"]
     run.out.wait_for("waiting")
     run.process.send_signal(signal.SIGHUP)
+    return run, url
+
+
+def test_a_hang_up_ends_the_app_and_then_the_server(start: Start) -> None:
+    run, url = hung_up(start, signal.SIG_DFL)  # these tests may run under nohup
     assert run.wait() == 5
     assert "== APP == ending by SIGTERM" in run.out.all
     assert run.err.all[-1] == "== ACTORFLOW == Stopped."
@@ -29,14 +39,7 @@ def test_a_hang_up_ends_the_app_and_then_the_server(start: Start) -> None:
 
 
 def test_nohup_keeps_both_running(start: Start) -> None:
-    kept = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does for what it starts
-    try:
-        run = start(*FREE, "--", sys.executable, "app.py", "wait")
-    finally:
-        signal.signal(signal.SIGHUP, kept)
-    url = run.variables()["DAPR_HTTP_ENDPOINT"]
-    run.out.wait_for("waiting")
-    run.process.send_signal(signal.SIGHUP)
+    run, url = hung_up(start, signal.SIG_IGN)  # as nohup does for what it starts
     assert answers(url)
     os.kill(run.process.pid, signal.SIGTERM)
     assert run.wait() == 5

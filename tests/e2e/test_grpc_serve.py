@@ -80,6 +80,16 @@ def start(client: Client, instance_id: str, name: str = "order", value: str = "1
     client.call("StartInstance", request)
 
 
+def answer(client: Client, turn: Any, action: dict[str, Any]) -> None:
+    """Answer a turn as its worker does."""
+    response = pb.WorkflowResponse(
+        instanceId=turn.workflowRequest.instanceId,
+        completionToken=turn.completionToken,
+        actions=[action],
+    )
+    client.call("CompleteOrchestratorTask", response)
+
+
 def wait(client: Client, instance_id: str) -> Any:
     request = pb.GetInstanceRequest(instanceId=instance_id, getInputsAndOutputs=True)
     return client.call("WaitForInstanceCompletion", request).workflowState
@@ -109,13 +119,8 @@ def test_a_name_that_the_code_of_the_server_lacks_waits_for_a_worker(
     assert "no workflow 'Billing', only 'OrderProcessingWorkflow'" in reason["detail"]
     assert "name_wanted=Billing" in server.err.wait_for("nobody has this workflow")
     turn = next(client.stream("GetWorkItems"))
-    complete = {"id": 1, "completeWorkflow": {"workflowStatus": 1, "result": {"value": "8"}}}
-    client.call(
-        "CompleteOrchestratorTask",
-        pb.WorkflowResponse(
-            instanceId="b-1", completionToken=turn.completionToken, actions=[complete]
-        ),
-    )
+    complete = {"workflowStatus": 1, "result": {"value": "8"}}
+    answer(client, turn, {"id": 1, "completeWorkflow": complete})
     assert wait(client, "b-1").output.value == "8"
     client.channel.close()
 
@@ -128,14 +133,7 @@ def test_work_outlives_a_kill_and_an_answer_to_the_old_server_counts_at_the_new_
     work = client.stream("GetWorkItems")
     start(client, "i-1")
     turn = next(work)
-    client.call(
-        "CompleteOrchestratorTask",
-        pb.WorkflowResponse(
-            instanceId="i-1",
-            completionToken=turn.completionToken,
-            actions=[{"id": 1, "scheduleTask": {"name": "pay"}}],
-        ),
-    )
+    answer(client, turn, {"id": 1, "scheduleTask": {"name": "pay"}})
     asked = next(work)
     server.process.kill()
     server.wait()
@@ -155,13 +153,8 @@ def test_work_outlives_a_kill_and_an_answer_to_the_old_server_counts_at_the_new_
     )
     turn = next(client.stream("GetWorkItems"))
     assert turn.workflowRequest.newEvents[1].taskCompleted.result.value == "7"
-    complete = {"id": 2, "completeWorkflow": {"workflowStatus": 1, "result": {"value": "8"}}}
-    client.call(
-        "CompleteOrchestratorTask",
-        pb.WorkflowResponse(
-            instanceId="i-1", completionToken=turn.completionToken, actions=[complete]
-        ),
-    )
+    complete = {"workflowStatus": 1, "result": {"value": "8"}}
+    answer(client, turn, {"id": 2, "completeWorkflow": complete})
     assert wait(client, "i-1").output.value == "8"
     client.channel.close()
     assert again.end() == 0
@@ -255,13 +248,7 @@ def test_a_stop_with_workers_and_waiting_clients_is_quick_and_clean(
     pending = client.channel.unary_unary(
         path_of("WaitForInstanceCompletion"), request_serializer=_bytes
     ).future(pb.GetInstanceRequest(instanceId="i-1"), timeout=DEADLINE_S)
-    complete = {"id": 1, "completeWorkflow": {"workflowStatus": 1}}
-    client.call(
-        "CompleteOrchestratorTask",
-        pb.WorkflowResponse(
-            instanceId="i-1", completionToken=turn.completionToken, actions=[complete]
-        ),
-    )
+    answer(client, turn, {"id": 1, "completeWorkflow": {"workflowStatus": 1}})
     pending.result(timeout=DEADLINE_S)
     assert server.end() == 0
     assert list(work) == [], "the stream ends without an error, so that every worker comes back"
@@ -287,15 +274,7 @@ def test_several_processes_share_the_grpc_port(tmp_path: Path, connect: Any) -> 
             client = connect(address)
             work = client.stream("GetWorkItems")
             for _ in range(12):
-                turn = next(work)
-                client.call(
-                    "CompleteOrchestratorTask",
-                    pb.WorkflowResponse(
-                        instanceId=turn.workflowRequest.instanceId,
-                        completionToken=turn.completionToken,
-                        actions=[{"id": 1, "completeWorkflow": {"workflowStatus": 1}}],
-                    ),
-                )
+                answer(client, next(work), {"id": 1, "completeWorkflow": {"workflowStatus": 1}})
             assert all(wait(client, f"i-{number}").workflowStatus == 1 for number in range(12))
             client.channel.close()
             assert server.end() == 0

@@ -50,13 +50,7 @@ async def test_answers_are_those_of_a_commit(store: SqliteStore) -> None:
 
 
 async def test_what_would_wait_is_left_to_a_commit(tmp_path: Path) -> None:
-    faults = Faults()
-    store = SqliteStore(
-        tmp_path / "actors.db",
-        durability="fsync",
-        clock=SteppedClock(),
-        connection_factory=faults.connection_class(),
-    )
+    store = SqliteStore(tmp_path / "actors.db", durability="fsync", clock=SteppedClock())
     await store.open()
     owner = await Owner.of(store)
     commit = owner.build(ActorWrite(ORDER, 1, create=True))

@@ -298,16 +298,21 @@ def test_children_that_do_not_end_are_killed(monkeypatch: pytest.MonkeyPatch) ->
     assert all(child.process.returncode for child in site.supervisor._children.values())
 
 
-def test_children_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
-    script = (
+def parent_of(child: str, **settings: float) -> str:
+    """Return a program that supervises two processes of another one, and prints their port."""
+    return (
         "import asyncio, sys\n"
         "from actorflow.server.config import Settings\n"
         "from actorflow.server.processes import Supervisor\n"
-        "settings = Settings(processes=2, http_port=0)\n"
-        f"site = Supervisor(settings, command=(sys.executable, '-c', {GOOD!r}),\n"
+        f"settings = Settings(processes=2, http_port=0, **{settings!r})\n"
+        f"site = Supervisor(settings, command=(sys.executable, '-c', {child!r}),\n"
         "    on_ready=lambda port: print(port, flush=True))\n"
         "asyncio.run(site.run())\n"
     )
+
+
+def test_children_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
+    script = parent_of(GOOD)
     with subprocess.Popen(command(script), stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         port = int(parent.stdout.readline())
@@ -320,15 +325,7 @@ def test_children_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
 
 def test_a_child_whose_loop_is_blocked_ends_with_a_parent_that_was_killed() -> None:
     child = "from actorflow.server import processes\nprocesses.KILL_AFTER_S = 0.2\n" + GOOD
-    script = (
-        "import asyncio, sys\n"
-        "from actorflow.server.config import Settings\n"
-        "from actorflow.server.processes import Supervisor\n"
-        "settings = Settings(processes=2, http_port=0, graceful_shutdown_s=0.1)\n"
-        f"site = Supervisor(settings, command=(sys.executable, '-c', {child!r}),\n"
-        "    on_ready=lambda port: print(port, flush=True))\n"
-        "asyncio.run(site.run())\n"
-    )
+    script = parent_of(child, graceful_shutdown_s=0.1)
     with subprocess.Popen(command(script), stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         port = int(parent.stdout.readline())
