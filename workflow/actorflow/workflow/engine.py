@@ -203,6 +203,11 @@ class WorkflowEngine(InstanceReader):
 
     # ---- ExecutionHost -------------------------------------------------------------------------
 
+    @property
+    def has_others(self) -> bool:
+        """See `host.ExecutionHost`."""
+        return bool(self.actors.other_hosts())
+
     def takes(self, app_id: str, name: str, *, has_begun: bool = False) -> bool:
         """See `host.ExecutionHost`."""
         return self._dispatcher.takes_workflow(app_id, name, has_begun=has_begun)

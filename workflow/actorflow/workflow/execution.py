@@ -352,7 +352,8 @@ class Execution:
         elif event is not None:
             recorded = event if self.redo is None else redone(self, effects, event)
             self.record(effects, recorded)
-            carry_out(effects, self.state, recorded, self.lineage)
+            is_shared = not self.state.is_remote or self._host.has_others
+            carry_out(effects, self.state, recorded, self.lineage, is_shared=is_shared)
         if isinstance(action, CreateDetached):
             start_detached(effects, action)
         return None

@@ -22,6 +22,11 @@ class ExecutionHost(Protocol):
         """Unique to this run of the engine."""
         ...
 
+    @property
+    def has_others(self) -> bool:
+        """Whether there are other hosts now."""
+        ...
+
     def takes(self, app_id: str, name: str, *, has_begun: bool = False) -> bool:
         """Whether the code of this program decides what becomes of workflows of this name, if only
         by not having it; else remote workers do.

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 OPEN_TASKS_AT_HOME = 8
 """Open activities of one instance that stay in its own partition. More are spread over all
-partitions, so that hosts share a fan-out; the results find their way back over links."""
+partitions where hosts share a fan-out; the results find their way back over links."""
 
 SPREAD = "\x1f"
 """Between instance id and event id in the key of an activity that is spread. No id of a user has a
@@ -60,16 +60,26 @@ control character."""
 
 
 def carry_out(
-    effects: Effects, state: InstanceState, event: HistoryEvent, lineage: Lineage | None = None
+    effects: Effects,
+    state: InstanceState,
+    event: HistoryEvent,
+    lineage: Lineage | None = None,
+    *,
+    is_shared: bool = True,
 ) -> None:
     """Do what a recorded event asks for; nothing for an event that asks for nothing.
 
     Args:
         state: of the instance, with the event folded in.
         lineage: what it can show to others.
+        is_shared: whether other hosts are to have a part of a fan-out. A host that is alone keeps
+            what remote workers do at home, where a result is one commit and no link: hosts that
+            join later are lent it. Code of the process itself would have to stay.
     """
-    carrier = _CARRIERS.get(type(event))
-    if carrier is not None:
+    if isinstance(event, TaskScheduled):
+        is_spread = is_shared and len(state.open_tasks) > OPEN_TASKS_AT_HOME
+        _schedule_task(effects, state, event, lineage, is_spread=is_spread)
+    elif (carrier := _CARRIERS.get(type(event))) is not None:
         carrier(effects, state, event, lineage)
 
 
@@ -183,7 +193,12 @@ def _propagated(
 
 
 def _schedule_task(
-    effects: Effects, state: InstanceState, event: TaskScheduled, lineage: Lineage | None
+    effects: Effects,
+    state: InstanceState,
+    event: TaskScheduled,
+    lineage: Lineage | None,
+    *,
+    is_spread: bool,
 ) -> None:
     item = WorkItem(
         state.instance_id,
@@ -201,9 +216,7 @@ def _schedule_task(
         state.trace_state,
         _propagated(effects, state, event, lineage),
     )
-    key = state.instance_id
-    if len(state.open_tasks) > OPEN_TASKS_AT_HOME:
-        key = f"{key}{SPREAD}{event.event_id}"
+    key = f"{state.instance_id}{SPREAD}{event.event_id}" if is_spread else state.instance_id
     effects.send(ActorId(ACTIVITY, key), RUN, pack(item))
 
 
@@ -241,7 +254,6 @@ def _sibling(effects: Effects, app_id: str, instance_id: str) -> ActorId:
 
 
 _CARRIERS: dict[type, Callable[[Effects, InstanceState, Any, Lineage | None], None]] = {
-    TaskScheduled: _schedule_task,
     ChildCreated: _start_child,
     TimerCreated: _set_timer,
     EventSent: _send_event,
