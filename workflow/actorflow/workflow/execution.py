@@ -140,7 +140,7 @@ class Execution:
         status = record.fields.get(CUSTOM_STATUS)
         self.custom_status = status.decode() if status is not None else None
         if self.state.is_remote:
-            self.lineage = Lineage(record.log, self.received)
+            self.lineage = Lineage(history, self.received)
             self.problem = ""  # its code does not run here
         elif history and self.state.terminal_status is None and not self.problem:
             self.rebuild(history)
@@ -162,14 +162,9 @@ class Execution:
             self.problem = self._host.limits.why_too_long(self.state.history_length)
 
     @property
-    def pending_start(self) -> ExecutionStarted | None:
-        """The start that no worker has seen yet."""
-        return self.inbox.start
-
-    @property
     def present_id(self) -> str:
         """Execution id: of the start that waits, if one does."""
-        start = self.pending_start
+        start = self.inbox.start
         return start.execution_id if start is not None else self.state.execution_id
 
     @property
@@ -201,9 +196,9 @@ class Execution:
                 self.want_worker(effects)  # nothing may come any more that would say so
         else:
             self.keep(effects, facts)
-            start = self.pending_start
+            start = self.inbox.start
             if start is None or not self._is_early(start):  # else its reminder goes on
-                self.want_worker(effects, stalled=self.is_stalled and not facts)
+                self.want_worker(effects, stalled=not facts and self.is_stalled)
         self.store_summary(effects)
 
     def _is_early(self, start: ExecutionStarted) -> bool:
@@ -216,18 +211,20 @@ class Execution:
     def _is_runnable(self, facts: tuple[HistoryEvent, ...]) -> bool:
         """Whether the code of this program can take facts now. Says in `problem` why one that it
         has begun cannot go on."""
-        state = self.state
+        state, waiting = self.state, self.inbox.start
         if state.terminal_status is not None or (self.run is not None and not self.problem):
             return True
-        start = self.pending_start or next(
+        if state.is_remote:
+            return False
+        start = waiting or next(
             (fact for fact in facts if isinstance(fact, ExecutionStarted)), None
         )
         if start is not None and self._is_early(start):
             return False
-        if start is not None and start is self.pending_start and self._is_left_to_others(start):
+        if waiting is not None and self._is_left_to_others(waiting):
             return False
         name = start.name if start is not None else state.name
-        if state.is_remote or not self._host.takes(self.app_id, name, has_begun=start is None):
+        if not self._host.takes(self.app_id, name, has_begun=start is None):
             return False
         if start is None and not self.problem:
             self.problem = (
@@ -239,17 +236,17 @@ class Execution:
     def want_worker(self, effects: Effects, *, stalled: bool | None = None) -> None:
         """Ask, durably and once, for somebody who can run this instance; by default one that
         connects from now on, if it has stalled."""
-        state, start = self.state, self.pending_start
+        state = self.state
         if self.problem and not state.stalled_reason:
             self.record(effects, self._stalled(self.problem))
         if self.worker_wanted or (state.is_remote and not self.inbox):
             return
         self.worker_wanted = True
         who = REMOTE if state.is_remote else HERE if state.started else ANYBODY
-        name = start.name if start is not None else state.name
         is_stalled = self.is_stalled if stalled is None else stalled
+        present = self.inbox.start or state
         wanted = WorkerWanted(
-            self._host.host_id, name, is_stalled, self.app_id, self.present_id, who
+            self._host.host_id, present.name, is_stalled, self.app_id, present.execution_id, who
         )
         effects.send(ActorId(WORKER, self._instance_id), RUN, pack(wanted))
 
@@ -262,7 +259,7 @@ class Execution:
     def keep(self, effects: Effects, facts: Iterable[HistoryEvent]) -> None:
         """Put facts behind those that wait for somebody who can run the code."""
         for fact in facts:
-            if isinstance(fact, ExecutionStarted):
+            if type(fact) is ExecutionStarted:
                 self.store_input(effects, fact)
             self.inbox.put(effects, fact)
 
@@ -341,20 +338,20 @@ class Execution:
     def act(self, effects: Effects, action: Action, at_ns: int) -> list[HistoryEvent] | None:
         """Record and do what the code asks for. Returns the first facts of the next execution after
         continue-as-new."""
-        if isinstance(action, CancelTimer):
+        if type(action) is CancelTimer:
             cancel_timer(effects, self.state, action.timer_id)
             return None
-        if isinstance(action, Complete) and action.status is Status.CONTINUED_AS_NEW:
+        if type(action) is Complete and action.status is Status.CONTINUED_AS_NEW:
             return self.continue_as_new(effects, action, at_ns)
         event = event_of(action, self._instance_id, at_ns)
-        if isinstance(event, ExecutionCompleted):
+        if type(event) is ExecutionCompleted:
             self._end(effects, event)
         elif event is not None:
             recorded = event if self.redo is None else redone(self, effects, event)
             self.record(effects, recorded)
             is_shared = not self.state.is_remote or self._host.has_others
             carry_out(effects, self.state, recorded, self.lineage, is_shared=is_shared)
-        if isinstance(action, CreateDetached):
+        if type(action) is CreateDetached:
             start_detached(effects, action)
         return None
 
@@ -458,10 +455,9 @@ class Execution:
         """Append an event to the history and fold it into the state."""
         if type(event) is EventRaised:
             end_wait(effects, self.state, event.name)
-        entry = stripped(event)
-        effects.append_log(entry)
+        effects.append_log(stripped(event))
         if self.lineage is not None:
-            self.lineage.add(entry)
+            self.lineage.history.append(event)
         self.state.apply(event)
 
     def store_input(self, effects: Effects, start: ExecutionStarted) -> None:
@@ -487,7 +483,7 @@ class Execution:
         )
 
     def _shown(self) -> InstanceState:
-        start = self.pending_start
+        start = self.inbox.start
         if start is None or self.state.started:
             return self.state
         shown = state_before(start, continues=self.continues)

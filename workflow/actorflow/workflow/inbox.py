@@ -22,30 +22,28 @@ if TYPE_CHECKING:
 
 
 class Inbox:
-    """Empty most of the time, and then without a dictionary: there is one an instance."""
+    """Empty most of the time, and then without a dictionary: there is one an instance.
 
-    __slots__ = ("_facts", "_next")
+    `start` is the start that no code has seen yet, None when there is none.
+    """
+
+    __slots__ = ("_facts", "_next", "start")
 
     def __init__(self, record: ActorRecord | None = None) -> None:
         """Read what is stored. Raises HistoryCorruptError."""
         facts = inbox_of(record) if record is not None else {}
-        self._facts: dict[int, HistoryEvent] | None = facts or None
+        self._facts: dict[str, HistoryEvent] | None = None
+        if facts:
+            self._facts = {inbox_field(index): fact for index, fact in facts.items()}
         self._next = max(facts) + 1 if facts else 0
+        starts = (fact for fact in facts.values() if isinstance(fact, ExecutionStarted))
+        self.start: ExecutionStarted | None = next(starts, None)
 
     def __len__(self) -> int:
         return len(self._facts) if self._facts is not None else 0
 
     def __iter__(self) -> Iterator[HistoryEvent]:
         return iter(self._facts.values() if self._facts is not None else ())
-
-    @property
-    def start(self) -> ExecutionStarted | None:
-        """The start that no code has seen yet."""
-        if self._facts is not None:
-            for fact in self._facts.values():
-                if type(fact) is ExecutionStarted:
-                    return fact
-        return None
 
     @property
     def suspends(self) -> bool | None:
@@ -59,8 +57,11 @@ class Inbox:
         """Add one fact behind the others."""
         if self._facts is None:
             self._facts = {}
-        self._facts[self._next] = fact
-        effects.put_field(inbox_field(self._next), stripped(fact))
+        if type(fact) is ExecutionStarted and self.start is None:
+            self.start = fact
+        name = inbox_field(self._next)
+        self._facts[name] = fact
+        effects.put_field(name, stripped(fact))
         self._next += 1
 
     def take_all(self, effects: Effects, *, since_ns: int = 0) -> list[HistoryEvent]:
@@ -68,9 +69,9 @@ class Inbox:
         grew past them, came then: time does not run backwards in a history."""
         if self._facts is None:
             return []
-        facts, self._facts, self._next = self._facts, None, 0
-        for index in facts:
-            effects.delete_field(inbox_field(index))
+        facts, self._facts, self._next, self.start = self._facts, None, 0, None
+        for name in facts:
+            effects.delete_field(name)
         return [
             replace(fact, at_ns=since_ns) if fact.at_ns < since_ns else fact
             for fact in facts.values()

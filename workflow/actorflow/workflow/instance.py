@@ -287,7 +287,7 @@ class InstanceActor:
         request = unpack(ControlRequest, message.payload)
         parent_id = request.parent_execution_id
         if parent_id:
-            start = execution.pending_start
+            start = execution.inbox.start
             parent = start.parent if start is not None else execution.state.parent
             if parent is None or parent.execution_id != parent_id:
                 return NOTHING
@@ -458,7 +458,7 @@ def _is_repeated(old: Execution, request: StartRequest, key: str) -> bool:
     """Whether a start has been taken before: a child's, or one with this idempotency key."""
     if key and old.start_key == key:
         return True
-    old_parent = old.state.parent or (old.pending_start and old.pending_start.parent)
+    old_parent = old.state.parent or (old.inbox.start and old.inbox.start.parent)
     return request.parent is not None and request.parent == old_parent
 
 

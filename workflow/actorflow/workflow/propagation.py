@@ -9,15 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec.structs import replace
 
-from actorflow.workflow.codec import decode_event, encode_event
-from actorflow.workflow.events import ExecutionStarted
+from actorflow.workflow.codec import encode_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from actorflow.actors.ports import ActorRecord
+    from actorflow.workflow.events import HistoryEvent
     from actorflow.workflow.state import InstanceState
 
 PROPAGATED = "propagated"
@@ -60,40 +59,26 @@ def propagated_of(record: ActorRecord) -> PropagatedHistory | None:
 
 
 class Lineage:
-    """What one execution can show to others: its own log, and what it was shown."""
+    """What one execution can show to others: its own history, and what it was shown.
 
-    __slots__ = ("_log", "_received")
+    `history` is with all payloads. The list grows, and is never changed otherwise.
+    """
 
-    def __init__(self, log: Iterable[bytes], received: PropagatedHistory | None) -> None:
-        self._log = list(log)
+    __slots__ = ("_received", "history")
+
+    def __init__(self, history: Iterable[HistoryEvent], received: PropagatedHistory | None) -> None:
+        self.history = list(history)
         self._received = received
 
-    def add(self, entry: bytes) -> None:
-        """Note an event that was appended to the log."""
-        self._log.append(entry)
-
-    @property
-    def log(self) -> list[bytes]:
-        """The log so far: the list grows, and is never changed otherwise."""
-        return self._log
-
     def begin_again(self) -> None:
-        """The log begins anew."""
-        self._log = []
+        """The history begins anew."""
+        self.history = []
 
     def shown(self, scope: str, state: InstanceState, app_id: str) -> PropagatedHistory | None:
         """Return what a request with this scope is shown; None when it asks for nothing."""
         if not scope:
             return None
-        events = tuple(_with_input(entry, state.input) for entry in self._log)
+        events = tuple(encode_event(event) for event in self.history)
         own = HistoryChunk(app_id, state.instance_id, state.name, events)
         received = self._received.chunks if self._received and scope == LINEAGE else ()
         return PropagatedHistory(scope, (*received, own))
-
-
-def _with_input(entry: bytes, text: str | None) -> bytes:
-    """The log keeps the input of the start elsewhere: put it back."""
-    if text is None:
-        return entry
-    event = decode_event(entry)
-    return encode_event(replace(event, input=text)) if type(event) is ExecutionStarted else entry

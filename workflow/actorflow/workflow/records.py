@@ -81,7 +81,7 @@ def summary_of(state: InstanceState, *, start_key: str, worker_wanted: bool) -> 
         state.completed_at_ns,
         state.scheduled_start_ns,
         state.parent,
-        _why_stalled(state),
+        _why_stalled(state) if state.stalled_reason else "",
         start_key,
         worker_wanted,
         state.version,

@@ -9,7 +9,7 @@ from actorflow.actors import ActorId
 from actorflow.actors.errors import CorruptError
 from actorflow.workflow.instance import InstanceActor
 from actorflow.workflow.requests import instance_type
-from actorflow.workflow.workitem import Asking, LoggedEvents, TurnItem, turn_item, turn_of
+from actorflow.workflow.workitem import Asking, PastEvents, TurnItem, turn_item, turn_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,12 +65,13 @@ def _live_turn(actor: ActorId, execution: Execution, asking: Asking) -> TurnItem
     """Return the turn of an instance that knows nothing but what is committed; None also when its
     memory does not tell."""
     state, lineage = execution.state, execution.lineage
-    log = lineage.log if lineage is not None else []
+    history = lineage.history if lineage is not None else []
+    length = state.history_length
     facts = list(execution.inbox)
-    if not facts or len(log) != state.history_length or (state.started and not state.is_remote):
+    if not facts or len(history) != length or (state.started and not state.is_remote):
         return None
     present = execution.present_id
     if not present:
         return None
-    past = LoggedEvents(log, len(log), state.input)
+    past = PastEvents(history, length)
     return turn_of(actor, asking, present, past, facts, state.updated_at_ns, execution.received)

@@ -24,7 +24,7 @@ def reasons_of(execution: Execution, actor: ActorId, host: ExecutionHost) -> lis
     if execution.status().is_terminal:
         return []
     reasons: list[WaitReason] = []
-    state, start = execution.state, execution.pending_start
+    state, start = execution.state, execution.inbox.start
     if start is not None and (start.scheduled_start_ns or 0) > host.now_ns():
         reasons.append(
             WaitReason(
@@ -54,7 +54,7 @@ def reasons_of(execution: Execution, actor: ActorId, host: ExecutionHost) -> lis
 
 
 def _wants_worker(execution: Execution, host: ExecutionHost) -> bool:
-    start = execution.pending_start
+    start = execution.inbox.start
     if start is not None:
         return (start.scheduled_start_ns or 0) <= host.now_ns()
     return execution.worker_wanted and not execution.problem

@@ -15,11 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, overload
 
 import msgspec
-from msgspec.structs import replace
 
 from actorflow.actors.address import ActorId
 from actorflow.actors.completion import DeliveryKey
-from actorflow.workflow.codec import decode_event
 from actorflow.workflow.events import ExecutionStarted, HistoryEvent, TurnStarted
 from actorflow.workflow.outbound import SPREAD
 from actorflow.workflow.propagation import propagated_of
@@ -95,22 +93,15 @@ def token_of(text: str) -> Token | None:
         return None
 
 
-class LoggedEvents(Sequence[HistoryEvent]):
-    """The first events of a log that may grow, decoded when they are looked at: a worker with a
-    memory is sent the newest of them only.
+class PastEvents(Sequence[HistoryEvent]):
+    """The first events of a history that may grow, not copied: most workers have a memory, and are
+    sent the newest of them only."""
 
-    Args:
-        entries: the log, without the input of the start.
-        count: how many of them.
-        input: of the start.
-    """
+    __slots__ = ("_count", "_history")
 
-    __slots__ = ("_count", "_entries", "_input")
-
-    def __init__(self, entries: Sequence[bytes], count: int, input: str | None) -> None:
-        self._entries = entries
+    def __init__(self, history: Sequence[HistoryEvent], count: int) -> None:
+        self._history = history
         self._count = count
-        self._input = input
 
     def __len__(self) -> int:
         return self._count
@@ -123,15 +114,8 @@ class LoggedEvents(Sequence[HistoryEvent]):
 
     def __getitem__(self, index: int | slice) -> HistoryEvent | Sequence[HistoryEvent]:
         if isinstance(index, slice):
-            chosen = range(*index.indices(self._count))
-            return tuple(self._event(self._entries[n]) for n in chosen)
-        return self._event(self._entries[range(self._count)[index]])
-
-    def _event(self, entry: bytes) -> HistoryEvent:
-        event = decode_event(entry)
-        if self._input is not None and isinstance(event, ExecutionStarted):
-            return replace(event, input=self._input)
-        return event
+            return [self._history[n] for n in range(*index.indices(self._count))]
+        return self._history[range(self._count)[index]]
 
 
 @dataclass(frozen=True, slots=True)
