@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from actorflow.actors.ports import (
+    ActorWrite,
     Commit,
     EntryId,
     Lease,
@@ -148,21 +149,23 @@ class Batch:
 
     def to_commit(self, lease: Lease, commit_id: str) -> Commit:
         """Close the batch: the one atomic write that stands for all its turns."""
-        deleted = [net.to_write() for net in self.nets.values() if net.delete]
-        written = [net.to_write() for net in self.nets.values() if not net.delete]
+        deleted: list[ActorWrite] = []
+        written: list[ActorWrite] = []
+        for net in self.nets.values():
+            (deleted if net.delete else written).append(net.to_write())
         parked = dict(self.parked)
-        rows = tuple(m.to_row(parked.pop(m.id, "")) for m in self.unsaved.values())
+        rows = [message.to_row(parked.pop(id_, "")) for id_, message in self.unsaved.items()]
         return Commit(
-            lease=lease,
-            prev_seq=self.seq - 1,
-            seq=self.seq,
-            commit_id=commit_id,
-            actors=(*deleted, *written),
-            put_messages=rows,
-            delete_messages=tuple(self.consumed),
-            park_messages=tuple(parked.items()),
-            put_outbox=tuple(self.outbox),
-            trim_outbox=tuple(self.trims.items()),
-            put_marks=tuple(self.marks.values()),
-            cursor=self.cursor,
+            lease,
+            self.seq - 1,
+            self.seq,
+            commit_id,
+            (*deleted, *written),
+            tuple(rows),
+            tuple(self.consumed),
+            tuple(parked.items()),
+            tuple(self.outbox),
+            tuple(self.trims.items()),
+            tuple(self.marks.values()),
+            self.cursor,
         )

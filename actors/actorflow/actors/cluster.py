@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from actorflow.actors.address import ActorId
 from actorflow.actors.announcer import Announcer
 from actorflow.actors.asking import ask
 from actorflow.actors.clock import StoreClock
+from actorflow.actors.completion import Completion, pack_completion
 from actorflow.actors.door import PartitionState
 from actorflow.actors.errors import (
     ContentionError,
@@ -28,7 +28,7 @@ from actorflow.actors.placement import Placement
 from actorflow.actors.ports import Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
     from actorflow.actors.environment import Environment
     from actorflow.actors.errors import ActorflowError
@@ -68,18 +68,18 @@ REPEAT_S = 2.0
 """A repeatable call is sent again after this silence, and then after twice as long."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteCall:
-    """A call to an actor that may live on another host. See `letters.Call`."""
+class RemoteCall(NamedTuple):
+    """A call to an actor that may live on another host. See `letters.Call` and `Message`."""
 
-    actor: ActorId = field(kw_only=False)
-    method: str = field(kw_only=False)
-    payload: bytes = field(kw_only=False)
+    actor: ActorId
+    method: str
+    payload: bytes = b""
     sender: ActorId | None = None
     chain: tuple[ActorId, ...] = ()
     durable: bool = False
     repeatable: bool = False
     is_new: bool = False
+    ends: Completion | None = None
 
 
 class ClusterHost:
@@ -215,11 +215,13 @@ class ClusterHost:
                     raise
                 if unsure and not call.repeatable:
                     raise
-            call = replace(call, is_new=False)  # it may have been done
+            call = call._replace(is_new=False)  # it may have been done
             await asyncio.sleep(pause_s * (0.5 + self._env.ids.jitter()))  # noqa: TID251 -- back-off
             pause_s = min(2 * pause_s, MOVED_PAUSE_MAX_S)
 
-    async def _call_once(self, partition: Partition, call: RemoteCall, wait_s: float) -> bytes:
+    def _call_once(
+        self, partition: Partition, call: RemoteCall, wait_s: float
+    ) -> Coroutine[Any, Any, bytes]:
         message = Message(
             call.actor,
             call.method,
@@ -227,10 +229,13 @@ class ClusterHost:
             sender=call.sender,
             chain=call.chain,
             is_new=call.is_new,
+            ends=call.ends,
         )
         if partition.state is PartitionState.OPEN:
-            return await ask(partition.accept if call.durable else partition.admit, message, wait_s)
-        return await self.exchange.call(
+            return ask(partition.accept if call.durable else partition.admit, message, wait_s)
+        if call.ends is not None:
+            message.payload = pack_completion(*call.ends)
+        return self.exchange.call(
             partition.index,
             message,
             durable=call.durable,

@@ -50,6 +50,9 @@ def was_consumed(answer: bytes, key: DeliveryKey) -> bool:
 Sends = list[tuple[ActorId, str, bytes]]
 """What follows from a delivery: messages as target, method and payload."""
 
+Completion = tuple[DeliveryKey, Sends]
+"""A delivery, and what follows from it."""
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[int, int, list[tuple[tuple[str, str], str, bytes]]]).decode
 
@@ -59,7 +62,7 @@ def pack_completion(key: DeliveryKey, sends: Sends) -> bytes:
     return _encode((key.message_id, key.check, sends))
 
 
-def unpack_completion(target: ActorId, payload: bytes) -> tuple[DeliveryKey, Sends]:
+def unpack_completion(target: ActorId, payload: bytes) -> Completion:
     """Return the key, and what to send. Raises msgspec.DecodeError."""
     message_id, check, sends = _decode(payload)
     follow = [(ActorId(*actor), method, body) for actor, method, body in sends]

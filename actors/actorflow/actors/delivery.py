@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actorflow.actors.actor import WorkerType
+    from actorflow.actors.address import ActorId
     from actorflow.actors.alone import Alone
     from actorflow.actors.message import Message
     from actorflow.actors.ports import Acquired
@@ -27,8 +28,9 @@ host ends while somebody handles them, it is not for what the sender did."""
 
 
 class Deliveries:
-    """The deliveries of one partition. `ended` are those whose end the next commit takes.
-    `open_bytes` is about the memory of those that workers have and have not done with."""
+    """The deliveries of one partition. `ended` are those whose end the next commit takes, each with
+    the sender of what follows from it. `open_bytes` is about the memory of those that workers have
+    and have not done with."""
 
     __slots__ = (
         "_amended",
@@ -50,7 +52,7 @@ class Deliveries:
         self._amended: deque[_Amended] = deque()
         self._recovered_end = self.abandoned = 0
         self.open_bytes = 0
-        self.ended: deque[tuple[Message, Sends]] = deque()
+        self.ended: deque[tuple[Message, ActorId | None, Sends]] = deque()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -86,7 +88,8 @@ class Deliveries:
             return False
         self.open_bytes -= known.size_bytes
         self._amended.append(_Amended(delivery, known.known_as, crc32(payload)))
-        self.ended.append((message, [(message.target, message.method, payload)]))
+        again = [(message.target, message.method, payload)]  # by whoever has sent it
+        self.ended.append((message, message.sender, again))
         self._wake()
         return True
 
@@ -100,12 +103,12 @@ class Deliveries:
         known.worker.completed(known.known_as)
         if self.is_suspect(message):
             message.depth = STORED_FIRST
-        self.ended.append((message, sends))
+        self.ended.append((message, message.target, sends))
         self._wake()
 
     def admit(self, call: Message) -> None:
         """Take the end of a delivery from whoever did the work; see `completion`."""
-        key, sends = unpack_completion(call.target, call.payload)
+        key, sends = call.ends or unpack_completion(call.target, call.payload)
         known = self._open.get(key.message_id)
         if known is None or known.key != key:
             call.settle(GONE, None)

@@ -164,25 +164,33 @@ class Effects:
         """Return the net effect in the form that a store takes."""
         if self.delete:
             return ActorWrite(self.actor, self.number, delete=True)
-        fields, reminders = self.fields, self.reminders
+        put_fields: tuple[tuple[str, bytes], ...] = ()
+        put_reminders: tuple[tuple[str, Reminder], ...] = ()
+        delete_fields: tuple[str, ...] = ()
+        delete_reminders: tuple[str, ...] = ()
+        if self.fields is not None:
+            put_fields, delete_fields = _parted(self.fields)
+        if self.reminders is not None:
+            put_reminders, delete_reminders = _parted(self.reminders)
         return ActorWrite(
             self.actor,
             self.number,
-            create=self.create,
-            summary=self.summary,
-            put_fields=_put(fields) if fields else (),
-            delete_fields=_deleted(fields) if fields else (),
-            log_reset=self.log_reset,
-            log_start=self.log_start,
-            log_append=tuple(self.log) if self.log is not None else (),
-            put_reminders=tuple([put for _, put in _put(reminders)]) if reminders else (),
-            delete_reminders=_deleted(reminders) if reminders else (),
+            self.create,
+            False,
+            self.summary,
+            put_fields,
+            delete_fields,
+            self.log_reset,
+            self.log_start,
+            tuple(self.log) if self.log is not None else (),
+            tuple([reminder for _, reminder in put_reminders]) if put_reminders else (),
+            delete_reminders,
         )
 
 
-def _put(changes: dict[str, T | None]) -> tuple[tuple[str, T], ...]:
-    return tuple([(name, value) for name, value in changes.items() if value is not None])
-
-
-def _deleted(changes: dict[str, T | None]) -> tuple[str, ...]:
-    return tuple([name for name, value in changes.items() if value is None])
+def _parted(changes: dict[str, T | None]) -> tuple[tuple[tuple[str, T], ...], tuple[str, ...]]:
+    """Return what is put, and the names of what is deleted."""
+    put = tuple([(name, value) for name, value in changes.items() if value is not None])
+    if len(put) == len(changes):
+        return put, ()
+    return put, tuple([name for name, value in changes.items() if value is None])

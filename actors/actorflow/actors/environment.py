@@ -136,6 +136,6 @@ class Environment:
         """Return an error when a message is for a type that nobody registered."""
         for message in sends:
             name = message.target.type
-            if name not in self.actor_types and name not in self.worker_types:
+            if name not in self.worker_types and name not in self.actor_types:
                 return UnknownActorTypeError(name, sorted({*self.actor_types, *self.worker_types}))
         return None

@@ -96,29 +96,26 @@ def advanced(standing: Standing, commit: Commit) -> Standing:
     for write in commit.actors:
         if write.create and write.number >= number:
             number = write.number + 1
-    message_id = standing.next_message_id
-    for message in commit.put_messages:
-        if message.id >= message_id:
-            message_id = message.id + 1
+    messages = commit.put_messages  # their ids rise
+    message_id = messages[-1].id + 1 if messages else standing.next_message_id
     return Standing(
         standing.epoch, standing.token, commit.seq, commit.commit_id, number, message_id
     )
 
 
 def _fault_in_write(standing: Standing, write: ActorWrite) -> str:
-    if write.delete:
+    _, number, create, delete, summary, put, deleted, log_reset, log_start, log, armed, off = write
+    if delete:
         return _fault_in_delete(write)
-    if write.create and write.number < standing.next_actor_number:
+    if create and number < standing.next_actor_number:
         return f"was used before; the next one is {standing.next_actor_number}"
-    if write.log_append and write.log_start and (write.create or write.log_reset):
-        return f"log starts at {write.log_start} in an empty log"
-    if (write.put_fields or write.delete_fields) and _repeats(
-        [name for name, _ in write.put_fields], write.delete_fields
-    ):
+    if log_start and log and (create or log_reset):
+        return f"log starts at {log_start} in an empty log"
+    if len(put) + len(deleted) > 1 and _repeats([name for name, _ in put], deleted):
         return "a field is named twice"
-    if (write.put_reminders or write.delete_reminders) and (fault := _fault_in_reminders(write)):
+    if (armed or off) and (fault := _fault_in_reminders(write)):
         return fault
-    return "" if write.summary is None else _fault_in_summary(write.summary)
+    return "" if summary is None else _fault_in_summary(summary)
 
 
 def _fault_in_delete(write: ActorWrite) -> str:
@@ -162,12 +159,13 @@ def _fault_in_messages(standing: Standing, commit: Commit) -> str:
         if message.id <= last_id:
             return f"message {message.id} does not rise above {last_id}"
         last_id = message.id
+    deleted = commit.delete_messages
     if commit.park_messages:
-        if _repeats([message_id for message_id, _ in commit.park_messages], commit.delete_messages):
+        if _repeats([message_id for message_id, _ in commit.park_messages], deleted):
             return "a message is named twice"
         if not all(reason for _, reason in commit.park_messages):
             return "a message is parked without a reason"
-    elif len(set(commit.delete_messages)) != len(commit.delete_messages):
+    elif len(deleted) > 1 and _repeats(deleted, ()):
         return "a message is deleted twice"
     return ""
 

@@ -8,6 +8,7 @@ from actorflow.actors.ports import MessageRow, Reminder
 
 if TYPE_CHECKING:
     from actorflow.actors.address import ActorId
+    from actorflow.actors.completion import Completion
 
 
 class ReplySlot(Protocol):
@@ -32,7 +33,8 @@ class Message:
     `id` is 0 for a volatile message (a caller waits for it and will notice a crash); any other id
     is that of its durable row. `reminder` is the reminder that caused it. `chain` lists the actors
     that wait for the answer, `depth` counts messages that follow from each other inside one batch.
-    `is_new` says that nothing can be stored of the target.
+    `is_new` says that nothing can be stored of the target. `ends` is what a completion says, on the
+    host of its caller; from another host it comes packed, in the payload.
     """
 
     __slots__ = (
@@ -40,6 +42,7 @@ class Message:
         "chain",
         "depth",
         "early_reply",
+        "ends",
         "id",
         "is_new",
         "method",
@@ -62,6 +65,7 @@ class Message:
         early_reply: bool = False,
         chain: tuple[ActorId, ...] = (),
         is_new: bool = False,
+        ends: Completion | None = None,
     ) -> None:
         self.target = target
         self.method = method
@@ -72,6 +76,7 @@ class Message:
         self.early_reply = early_reply
         self.chain = chain
         self.is_new = is_new
+        self.ends = ends
         self.reminder: Reminder | None = None
         self.depth = 0
         self.attempt = 0

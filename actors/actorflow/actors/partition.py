@@ -362,17 +362,16 @@ class Partition:
         activation.place(effects)
         return True
 
-    def _complete(self, message: Message, sends: Sends) -> None:
-        self._batch.consume(message.id)
-        self._batch.turns += 1
+    def _complete(self, message: Message, sender: ActorId | None, sends: Sends) -> None:
+        batch = self._batch
+        batch.consume(message.id)
+        batch.turns += 1
         if message.reply is not None:
-            self._batch.answers.append((message, CONSUMED, None))
+            batch.answers.append((message, CONSUMED, None))
         for target, method, payload in sends:
-            self._batch.size_bytes += len(payload)
-            # An amended message is sent again, by whoever has sent it.
-            sender = message.sender if target is message.target else message.target
+            batch.size_bytes += len(payload)
             sent = Message(target, method, payload, sender=sender)
-            self._sending.send(self._batch, sent, message.depth + 1)
+            self._sending.send(batch, sent, message.depth + 1)
 
     def _answer(
         self, activation: Activation, message: Message, answer: bytes, problem: Exception | None

@@ -13,7 +13,7 @@ from actorflow.actors.asking import ask
 from actorflow.actors.author import Actor, authored_type, type_name
 from actorflow.actors.clock import Clock, IdSource, StoreClock, SystemClock, SystemIds
 from actorflow.actors.cluster import Cluster, ClusterHost, RemoteCall
-from actorflow.actors.completion import COMPLETE, DeliveryKey, Sends, pack_completion, was_consumed
+from actorflow.actors.completion import COMPLETE, DeliveryKey, Sends, was_consumed
 from actorflow.actors.door import PartitionState
 from actorflow.actors.environment import Counters, Environment
 from actorflow.actors.errors import (
@@ -260,13 +260,11 @@ class ActorSystem:
             UnavailableError: nobody can say; the same call again does no harm.
             UnfitCompletionError: see `WorkerType.fits`.
         """
-        target, payload = key.target, pack_completion(key, sends)
-        partition = self._home(target)
-        wait_s = self.limits.call_timeout_s
+        partition, wait_s = self._home(key.target), self.limits.call_timeout_s
         if self._cluster is not None:
-            call = RemoteCall(target, COMPLETE, payload, repeatable=True)
+            call = RemoteCall(key.target, COMPLETE, repeatable=True, ends=(key, sends))
             return was_consumed(await self._cluster.call(partition, call, wait_s), key)
-        message = Message(target, COMPLETE, payload)
+        message = Message(key.target, COMPLETE, ends=(key, sends))
         return was_consumed(await ask(partition.admit, message, wait_s), key)
 
     def listen(self, topic: str, hear: Callable[[str, bytes], None]) -> None:

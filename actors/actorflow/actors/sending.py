@@ -34,7 +34,11 @@ class Sending:
 
     def send(self, batch: Batch, message: Message, depth: int) -> None:
         """Send a message of a finished turn; `depth` counts those that follow from each other."""
-        destination = self._env.partition_of(message.target)
+        sender, target = message.sender, message.target
+        if sender is not None and sender.key == target.key:  # so it is of this partition, too
+            self.send_here(batch, message, depth)
+            return
+        destination = self._env.partition_of(target)
         if destination == self._index:
             self.send_here(batch, message, depth)
         else:
