@@ -74,7 +74,7 @@ class Dispatcher:
     @property
     def has_code(self) -> bool:
         """Whether any code is registered in this process."""
-        return bool(self._registry.workflow_names() or self._registry.activity_names())
+        return not self._registry.is_empty
 
     @property
     def held_count(self) -> int:
@@ -137,7 +137,7 @@ class Dispatcher:
 
     def _mention(self, kind: str, app_id: str, name: str) -> None:
         """Log a name that nobody has, once: it may be misspelt."""
-        if app_id != self._app_id or not self.has_code or self._has(kind, name):
+        if self._registry.is_empty or app_id != self._app_id or self._has(kind, name):
             return
         missed = (kind, name)
         is_new = missed not in self._missed and len(self._missed) < MENTIONS_MAX

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from actorflow.actors.address import ActorId
 from actorflow.workflow.requests import (
     DEFAULT_APP,
     INSTANCE,
@@ -68,7 +67,7 @@ def fits_activity(request: Message, sends: Sends) -> bool:
         return False
     return (
         method == RESULT
-        and target == ActorId(asked.asker_type, asked.instance_id)
+        and target == (asked.asker_type, asked.instance_id)
         and execution_id == asked.execution_id.encode()
         and end.k in _ENDS
         and (end.task_id, end.task_execution_id) == (asked.task_id, asked.task_execution_id)
@@ -82,5 +81,8 @@ def fits_wanted(request: Message, sends: Sends) -> bool:
         asked = _decode_wanted(request.payload)
     except (msgspec.MsgspecError, UnicodeError):
         return False
-    instance = ActorId(instance_type(asked.app_id), request.target.key)
-    return all(target == instance and method in (TURN, WORKER_READY) for target, method, _ in sends)
+    instance = (instance_type(asked.app_id), request.target.key)
+    for target, method, _ in sends:
+        if target != instance or method not in (TURN, WORKER_READY):
+            return False
+    return True

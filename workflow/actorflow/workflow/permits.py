@@ -147,16 +147,15 @@ class Permits:
         return self._limits_any and bool(self._limits.limits_of(kind, name))
 
     def enter(self, work: Work, go: Callable[[], None]) -> None:
-        """Call `go` when the work may begin: at once where nothing limits it."""
-        name = work.request.name
-        if not self.limit(work.kind, name):
-            go()
-            return
-        self._wanted[work.key] = _Entry(_Wish(*work.key, work.kind, name), work, go)
+        """Call `go` when the work, which needs a permit, may begin."""
+        wish = _Wish(*work.key, work.kind, work.request.name)
+        self._wanted[work.key] = _Entry(wish, work, go)
         self._changed()
 
     def leave(self, key: Key) -> None:
         """The work is done, by whomever."""
+        if not self._limits_any:
+            return
         if self._wanted.pop(key, None) or self._held.pop(key, None):
             self._changed()
 

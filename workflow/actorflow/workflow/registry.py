@@ -187,6 +187,11 @@ class Registry:
 
         return register if function is None else register(function)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is registered."""
+        return not (self._workflows or self._activities)
+
     def workflow_named(self, name: str) -> WorkflowDefinition | None:
         """Return the workflow of this name."""
         return self._workflows.get(name)

@@ -7,11 +7,11 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from actorflow.actors.completion import DeliveryKey
-from actorflow.workflow.outbound import SPREAD
-from actorflow.workflow.requests import WorkerWanted, WorkItem
+from actorflow.workflow.requests import WorkItem
 
 if TYPE_CHECKING:
     from actorflow.actors import Delivery
+    from actorflow.workflow.requests import WorkerWanted
     from actorflow.workflow.workitem import ActivityItem, TurnItem, TurnToken
 
     Item = TurnItem | ActivityItem
@@ -65,14 +65,16 @@ class Work:
         self.delivery = delivery
         self.request = request
         self.app_id = request.app_id
-        self.kind, task_id = TURNS, -1
         if isinstance(request, WorkItem):
-            self.kind, task_id = ACTIVITIES, request.task_id
+            self.kind, self.is_stalled = ACTIVITIES, False
+            instance_id, task_id = request.instance_id, request.task_id
+        else:
+            self.kind, self.is_stalled = TURNS, request.stalled
+            instance_id, task_id = key.target.key, -1
+        self.asked: Asked = (request.app_id, instance_id, task_id)
         self.key = key
-        self.asked: Asked = (self.app_id, key.target.key.partition(SPREAD)[0], task_id)
         self.lender = lender
         self.holder: WorkerStream | str | None = None
-        self.is_stalled = isinstance(request, WorkerWanted) and request.stalled
         self.newcomer = ""
         self.losses = 0
         self.shown: TurnToken | None = None
@@ -99,11 +101,12 @@ class Works:
         self._by_key[work.key] = work
         self._by_asked[work.asked] = work
 
-    def drop(self, key: Key) -> None:
-        """Remove work; harmless when there is none."""
+    def drop(self, key: Key) -> Work | None:
+        """Remove and return the work of a key; harmless when there is none."""
         work = self._by_key.pop(key, None)
         if work is not None and self._by_asked.get(work.asked) is work:
             del self._by_asked[work.asked]
+        return work
 
     def get(self, key: Key) -> Work | None:
         """Return the work of a key."""
@@ -147,7 +150,7 @@ class WorkerStream:
         self.is_closed = False
         self._host = host
         self._items: deque[Item] = deque()
-        self._news = asyncio.Event()
+        self._reader: asyncio.Future[None] | None = None
 
     @property
     def has_room(self) -> bool:
@@ -157,16 +160,20 @@ class WorkerStream:
     def push(self, item: Item) -> None:
         """Put an item behind those that wait to be sent."""
         self._items.append(item)
-        self._news.set()
+        self._wake_reader()
 
     async def next(self) -> Item | None:
         """Return the next item to send, waiting for one; None when the stream is to end."""
         while not self._items:
             if self.is_closed:
                 return None
-            await self._news.wait()
-            self._news.clear()
+            self._reader = asyncio.get_running_loop().create_future()
+            await self._reader
         return self._items.popleft()
+
+    def _wake_reader(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
 
     def refuse(self, item: Item, reason: str) -> None:
         """Say that an item got from `next` cannot be sent: its instance stalls with the reason
@@ -179,5 +186,5 @@ class WorkerStream:
         if not self.is_closed:
             self.is_closed = True
             self._items.clear()
-            self._news.set()
+            self._wake_reader()
             self._host.disconnect(self)

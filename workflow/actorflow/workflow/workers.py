@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from typing import TYPE_CHECKING
+from collections import defaultdict, deque
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from actorflow.actors import ActorId
 from actorflow.actors.errors import ActorflowError, StoppingError
@@ -35,7 +36,7 @@ from actorflow.workflow.worker_log import WorkerLog
 from actorflow.workflow.workitem import TurnItem, activity_item
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from actorflow.actors import ActorSystem
     from actorflow.workflow.events import HistoryEvent
@@ -81,9 +82,9 @@ class WorkerPool:
         self._permits = permits
         self._limits = limits
         self._turns = Turns(actors, now_ns)
-        self._apps: dict[str, _App] = {}
+        self._apps: defaultdict[str, _App] = defaultdict(_App)
         self._works = Works()
-        self._answers = Answers(actors, app_id, ended=self._forget, failed=self._not_taken)
+        self._answers = Answers(actors, app_id, ended=self.completed, failed=self._not_taken)
         self._serial = 0
         self._log = WorkerLog()
         self._news = asyncio.Event()
@@ -165,7 +166,7 @@ class WorkerPool:
         """See `lending.Pool`."""
         self._news.set()
         if app_id in self._apps:
-            self._pump(app_id)
+            self._pump(self._apps[app_id])
 
     # ---- work in -------------------------------------------------------------------------------
 
@@ -195,27 +196,24 @@ class WorkerPool:
 
     def _admit(self, work: Work) -> None:
         """Let work wait for a worker, as soon as the limits allow it."""
-
-        def go() -> None:
-            self._app(work.app_id).waiting.append(work)
-            self._pump(work.app_id)
-
-        if work.lender:
-            go()  # the owner has the permit
+        # Of what was lent to this host, the owner has the permit.
+        if work.lender or not self._permits.limit(work.kind, work.request.name):
+            self._let_wait(work)
         else:
-            self._permits.enter(work, go)
+            self._permits.enter(work, partial(self._let_wait, work))
 
-    def completed(self, key: Key) -> None:
-        """Somebody has ended a piece of work of this host's partitions."""
-        self._forget(key)
+    def _let_wait(self, work: Work) -> None:
+        app = self._apps[work.app_id]
+        app.waiting.append(work)
+        self._pump(app)
 
     def take_back(self, works: list[Work]) -> None:
         """What another host, or a stream, has not done waits again, before all that is newer."""
         for work in reversed(works):
             work.holder = None
-            self._app(work.app_id).waiting.appendleft(work)
+            self._apps[work.app_id].waiting.appendleft(work)
         for app_id in {work.app_id for work in works}:
-            self._pump(app_id)
+            self._pump(self._apps[app_id])
 
     def find(self, key: Key) -> Work | None:
         """Return a piece of work that is here."""
@@ -227,9 +225,15 @@ class WorkerPool:
 
     def drop(self, work: Work) -> None:
         """Forget work, whoever has it: it is done, or another host's."""
-        self._works.drop(work.key)
+        self.completed(work.key)
+
+    def completed(self, key: Key) -> None:
+        """Somebody has ended a piece of work: whoever had it has room again."""
+        work = self._works.drop(key)
+        if work is None:
+            return
         self._answers.gone(work)
-        app = self._app(work.app_id)
+        app = self._apps[work.app_id]
         if isinstance(work.holder, WorkerStream):
             work.holder.given.pop(work.key, None)
             self._lending.room_here()
@@ -244,7 +248,7 @@ class WorkerPool:
         if app.behind:
             self._let_go(app, work)
         if app.waiting:
-            self._pump(work.app_id)
+            self._pump(app)
 
     @staticmethod
     def _let_go(app: _App, work: Work) -> None:
@@ -266,7 +270,7 @@ class WorkerPool:
             raise StoppingError("the host is stopping; connect to another one")
         self._serial += 1
         stream = WorkerStream(self, app_id, self._serial, items_max)
-        self._app(app_id).streams.append(stream)
+        self._apps[app_id].streams.append(stream)
         self._log.connected(app_id, stream.serial)
         self.apps.note_soon(app_id)
         self.try_parked(app_id)
@@ -283,12 +287,11 @@ class WorkerPool:
         for work in parked:
             work.newcomer = newcomer
             self._admit(work)
-        self._pump(app_id)
+        self._pump(app)
 
     def disconnect(self, stream: WorkerStream) -> None:
         """See `streams.StreamHost`."""
-        app = self._app(stream.app_id)
-        app.streams.remove(stream)
+        self._apps[stream.app_id].streams.remove(stream)
         self._log.disconnected(stream.app_id, stream.serial, unanswered=len(stream.given))
         self._lending.announce()
         asyncio.get_running_loop().call_later(GRACE_S, self._give_back, stream)
@@ -320,7 +323,7 @@ class WorkerPool:
         else:
             self.park(work)
         self._actors.spawn(self._stall(item, instance_id, reason), f"stall-{instance_id}")
-        self._pump(stream.app_id)
+        self._pump(self._apps[stream.app_id])
 
     async def _stall(self, item: Item, instance_id: str, reason: str) -> None:
         token = item.token
@@ -334,20 +337,13 @@ class WorkerPool:
     def park(self, work: Work) -> None:
         """Let work wait for a worker yet to connect: those that were here cannot do it."""
         work.is_stalled = True
-        self._app(work.app_id).parked.append(work)
+        self._apps[work.app_id].parked.append(work)
         self._permits.leave(work.key)  # others may go on while it cannot
 
     # ---- giving --------------------------------------------------------------------------------
 
-    def _app(self, app_id: str) -> _App:
-        app = self._apps.get(app_id)
-        if app is None:
-            app = self._apps[app_id] = _App()
-        return app
-
-    def _pump(self, app_id: str) -> None:
+    def _pump(self, app: _App) -> None:
         """Give what waits to whoever has room, oldest first."""
-        app = self._app(app_id)
         while app.waiting and not self._is_stopped:
             work = app.waiting[0]
             if work.is_void:
@@ -358,7 +354,7 @@ class WorkerPool:
                 app.behind.append(app.waiting.popleft())
             elif work.newcomer and self._lending.lend(work):
                 app.waiting.popleft()
-            elif (stream := self._best_stream(work)) is not None:
+            elif (stream := self._best_stream(app, work)) is not None:
                 app.waiting.popleft()
                 self._give(work, stream)
             elif work.lender:
@@ -370,21 +366,20 @@ class WorkerPool:
             else:
                 break
 
-    def _best_stream(self, work: Work) -> WorkerStream | None:
+    def _best_stream(self, app: _App, work: Work) -> WorkerStream | None:
         """Return the least busy stream with room; the newest one for what older ones cannot do."""
-        if self._is_busy(work.kind):
+        most = self._limits.host_turns if work.kind == TURNS else self._limits.host_activities
+        if most is not None and self._is_busy(work.kind, most):
             return None
-        streams = [s for s in self._app(work.app_id).streams if s.has_room]
-        if len(streams) == 1:
-            return streams[0]
-        if work.is_stalled:
-            return max(streams, key=lambda s: s.serial, default=None)
-        return min(streams, key=lambda s: len(s.given), default=None)
+        best: WorkerStream | None = None
+        for stream in app.streams:  # from old to new
+            if stream.has_room and (
+                best is None or work.is_stalled or len(stream.given) < len(best.given)
+            ):
+                best = stream
+        return best
 
-    def _is_busy(self, kind: str) -> bool:
-        most = self._limits.host_turns if kind == TURNS else self._limits.host_activities
-        if most is None:
-            return False
+    def _is_busy(self, kind: str, most: int) -> bool:
         streams = (stream for app in self._apps.values() for stream in app.streams)
         held = sum(work.kind == kind for stream in streams for work in stream.given.values())
         return held >= most
@@ -416,7 +411,7 @@ class WorkerPool:
                 instance = ActorId(instance_type(work.app_id), work.key.target.key)
                 again = (instance, WORKER_READY, wanted.execution_id.encode())
                 await self._actors.complete(work.key, [again] if exists else [])
-                self._forget(work.key)
+                self.completed(work.key)
         except ActorflowError as error:
             extra = {"instance_id": work.key.target.key, "cause": str(error)}
             _log.log(level_of(error), "turn not given to a worker; tried again", extra=extra)
@@ -436,7 +431,9 @@ class WorkerPool:
 
     # ---- answers -------------------------------------------------------------------------------
 
-    async def finish_turn(self, app_id: str, instance_id: str, token: str, done: TurnDone) -> bool:
+    def finish_turn(
+        self, app_id: str, instance_id: str, token: str, done: TurnDone
+    ) -> Coroutine[Any, Any, bool]:
         """Take what a worker made of a turn; returns when it is committed.
 
         Args:
@@ -449,9 +446,9 @@ class WorkerPool:
         Raises:
             UnavailableError: not committed, or unknown; the work is given out again.
         """
-        return await self._answers.finish_turn(app_id, instance_id, token, done)
+        return self._answers.finish_turn(app_id, instance_id, token, done)
 
-    async def finish_activity(
+    def finish_activity(
         self,
         instance_id: str,
         task_id: int,
@@ -459,14 +456,14 @@ class WorkerPool:
         event: Callable[[str], HistoryEvent],
         *,
         app_id: str = "",
-    ) -> bool:
+    ) -> Coroutine[Any, Any, bool]:
         """Take the result of an activity, as `finish_turn`.
 
         Args:
             event: makes the fact for the instance from the task execution id.
             app_id: of the worker; "" is that of this host. Counts only without a token.
         """
-        return await self._answers.finish_activity(app_id, instance_id, task_id, token, event)
+        return self._answers.finish_activity(app_id, instance_id, task_id, token, event)
 
     def _not_taken(self, key: Key) -> None:
         """Nobody knows what became of an answer: the work is given out again."""
@@ -474,9 +471,3 @@ class WorkerPool:
         if work is not None and isinstance(work.holder, WorkerStream):
             work.holder.given.pop(key, None)
             self.take_back([work])
-
-    def _forget(self, key: Key) -> None:
-        """The work is done: whoever held it has room again."""
-        work = self._works.get(key)
-        if work is not None:
-            self.drop(work)

@@ -11,7 +11,6 @@ held against the request that is committed (`fitting`) and by the instance again
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, overload
 
 import msgspec
@@ -118,8 +117,7 @@ class PastEvents(Sequence[HistoryEvent]):
         return self._history[range(self._count)[index]]
 
 
-@dataclass(frozen=True, slots=True)
-class TurnItem:
+class TurnItem(msgspec.Struct, frozen=True):
     """Facts to run the code of an instance over. `new_events` begins with a TurnStarted."""
 
     instance_id: str
@@ -130,16 +128,14 @@ class TurnItem:
     propagated: PropagatedHistory | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ActivityItem:
+class ActivityItem(msgspec.Struct, frozen=True):
     """An activity to run."""
 
     request: WorkItem
     token: ActivityToken
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
+class Asking(msgspec.Struct, frozen=True):
     """The request for a worker that a turn answers.
 
     Args:
