@@ -1,14 +1,13 @@
 """A stream whose reader takes nothing is given up; one that is read slowly is not."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from actorflow.server.grpc import gate
 from actorflow.server.grpc import messages as pb
-from actorflow.server.grpc.gate import Rpc, RpcCall
+from actorflow.server.grpc.gate import Rpc, RpcStream
 from actorflow.server.grpc.status import Code, RpcError
 from tests.fakes.grpc_orders import orders
 
@@ -25,6 +24,9 @@ class ScriptedContext:
         self.written = 0
         self.is_stuck = asyncio.Event()
 
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return ()
+
     async def write(self, _: bytes) -> None:
         if not self._spent_s:
             self.is_stuck.set()
@@ -33,9 +35,9 @@ class ScriptedContext:
         self.written += 1
 
 
-async def _endless(_: Any, __: RpcCall) -> AsyncIterator[bytes]:
+async def _endless(_: Any, call: RpcStream) -> None:
     while True:
-        yield b"item"
+        await call.write(b"item")
 
 
 ENDLESS = Rpc("/bench/Endless", pb.Empty, _endless, is_public=True, is_stream=True)

@@ -5,6 +5,7 @@ and the number of the process, where several are behind one port.
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
 import msgspec
@@ -72,7 +73,7 @@ class Metrics:
     def __init__(self, engine: EngineApi) -> None:
         self._engine = engine
         self._requests: dict[tuple[Route | None, int], int] = {}
-        self._rpcs: dict[tuple[str, str], int] = {}
+        self._rpcs: dict[str, Counter[str]] = {}
         self.all_processes: Callable[[], Awaitable[Mapping[str, Snapshot]]] | None = None
 
     def count(self, route: Route | None, status: int) -> None:
@@ -80,10 +81,10 @@ class Metrics:
         key = (route, status)
         self._requests[key] = self._requests.get(key, 0) + 1
 
-    def count_rpc(self, method: str, code: str) -> None:
-        """Count one ended gRPC call. `method` is one that we serve, or "unknown"."""
-        key = (method, code)
-        self._rpcs[key] = self._rpcs.get(key, 0) + 1
+    def rpc_counts(self, method: str) -> Counter[str]:
+        """Return where the ended calls of a gRPC method are counted, by the names of their codes.
+        `method` is one that we serve, or "unknown"."""
+        return self._rpcs.setdefault(method, Counter())
 
     def snapshot(self) -> Snapshot:
         """Return the numbers of this process as they are now."""
@@ -94,7 +95,11 @@ class Metrics:
             (*((route.method, route.path) if route else ("", "unknown")), status, count)
             for (route, status), count in self._requests.items()
         ]
-        rpcs = [(method, code, count) for (method, code), count in self._rpcs.items()]
+        rpcs = [
+            (method, code, count)
+            for method, counts in self._rpcs.items()
+            for code, count in counts.items()
+        ]
         return Snapshot(counters, gauges, requests, rpcs)
 
     async def exposition(self) -> bytes:

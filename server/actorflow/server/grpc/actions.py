@@ -40,18 +40,18 @@ class UnknownActionError(UsageError):
 
 def has_no_such_version(response: Any) -> bool:
     """Whether the worker says that it lacks the code of the history's version."""
-    return any(_says_no_such_version(action) for action in response.actions)
+    return any(_says_no_such_version(_kind(message), message) for message in response.actions)
 
 
-def _says_no_such_version(action: Any) -> bool:
-    kind = action.WhichOneof("workflowActionType")
+def _kind(message: Any) -> str:
+    return message.WhichOneof("workflowActionType") or ""
+
+
+def _says_no_such_version(kind: str, message: Any) -> bool:
     # The Java SDK says it by an end that is none.
-    return bool(
-        kind == VERSION_NOT_AVAILABLE
-        or (
-            kind == "completeWorkflow"
-            and values.status_of(action.completeWorkflow.workflowStatus) is Status.STALLED
-        )
+    return kind == VERSION_NOT_AVAILABLE or (
+        kind == "completeWorkflow"
+        and values.status_of(message.completeWorkflow.workflowStatus) is Status.STALLED
     )
 
 
@@ -61,9 +61,12 @@ def actions_of(response: Any) -> tuple[Action, ...]:
     Raises:
         UnknownActionError: one of them is not known; nothing of the turn may be used.
     """
-    return tuple(
-        _action(message) for message in response.actions if not _says_no_such_version(message)
-    )
+    actions = []
+    for message in response.actions:
+        kind = _kind(message)
+        if not _says_no_such_version(kind, message):
+            actions.append(_action(kind, message))
+    return tuple(actions)
 
 
 def custom_status_of(response: Any) -> str | None:
@@ -72,8 +75,7 @@ def custom_status_of(response: Any) -> str | None:
     return unwrapped(response, "customStatus") or None
 
 
-def _action(message: Any) -> Action:
-    kind: str = message.WhichOneof("workflowActionType") or ""
+def _action(kind: str, message: Any) -> Action:
     read = _READERS.get(kind)
     if read is None:
         raise UnknownActionError(

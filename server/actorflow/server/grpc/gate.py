@@ -6,11 +6,9 @@ without a stack in the answer.
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import grpc
@@ -68,7 +66,8 @@ def message_max_bytes(settings: Settings) -> int:
 class Rpc(NamedTuple):
     """One method of a service.
 
-    handle: takes the request and the call; returns the answer, or yields the answers of a stream.
+    handle: takes the request and the call; returns the answer. That of a stream takes an
+        `RpcStream` as the call, writes its answers there, and returns at their end.
     errors: words what the engine refuses.
     is_public: needs no token.
     takes_oversized: says itself what becomes of a request that is too large.
@@ -76,7 +75,7 @@ class Rpc(NamedTuple):
 
     path: str
     request: Any
-    handle: Callable[[Any, "RpcCall"], Any]
+    handle: Callable[[Any, Any], Any]
     errors: Callable[[Any, ActorflowError], RpcError] = lambda _, err: of_engine_error(err)
     is_public: bool = False
     is_stream: bool = False
@@ -86,19 +85,20 @@ class Rpc(NamedTuple):
 class RpcCall:
     """What a handler may want to know of its call besides the request."""
 
-    __slots__ = ("_context", "size_bytes")
+    __slots__ = ("_context", "_metadata", "size_bytes")
 
     def __init__(self, context: Any, size_bytes: int) -> None:
         self._context = context
+        self._metadata = context.invocation_metadata() or ()  # grpc makes it anew each time
         self.size_bytes = size_bytes
 
     def metadata(self, name: str) -> list[str]:
         """Return all values of a metadata key that is not binary. `name` is lower case."""
-        return [value for key, value in self._context.invocation_metadata() or () if key == name]
+        return [value for key, value in self._metadata if key == name]
 
     def first(self, name: str) -> str:
         """Return the first value of a metadata key, "" when absent."""
-        for key, value in self._context.invocation_metadata() or ():
+        for key, value in self._metadata:
             if key == name:
                 text: str = value
                 return text
@@ -124,6 +124,49 @@ class RpcCall:
             raise invalid(f"the metadata {APP_ID_KEY} may be {err}") from None
 
 
+class RpcStream(RpcCall):
+    """The call of a stream, with a way to write to it.
+
+    Args:
+        limit: running out, it ends the call; without a deadline so far.
+
+    Concurrency: one writer.
+    """
+
+    __slots__ = ("_begun_s", "_limit", "_loop", "_timer")
+
+    def __init__(self, context: Any, size_bytes: int, limit: asyncio.Timeout) -> None:
+        super().__init__(context, size_bytes)
+        self._limit = limit
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._begun_s: float | None = None
+
+    async def write(self, data: bytes) -> None:
+        """Send an answer. The call ends when its reader takes nothing for `WRITE_S`."""
+        # One timer sees many writes: one for each would cost as much as a tenth of the write.
+        self._begun_s = self._loop.time()
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._begun_s + WRITE_S, self._look)
+        await self._context.write(data)
+        self._begun_s = None
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._begun_s is None:
+            return
+        due_s = self._begun_s + WRITE_S
+        if self._loop.time() < due_s:
+            self._timer = self._loop.call_at(due_s, self._look)
+        else:
+            self._limit.reschedule(due_s)
+
+    def end(self) -> None:
+        """Nothing is written any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+
 def trace_of(call: RpcCall) -> Trace:
     """Return the W3C trace context of a call: that of an instrumented channel."""
     return checked_trace(call.first("traceparent"), call.metadata("tracestate"))
@@ -139,8 +182,6 @@ class Gate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
 
     def __init__(self, rpcs: Iterable[Rpc], settings: Settings, metrics: Metrics) -> None:
         self.rpcs = {rpc.path: rpc for rpc in rpcs}
-        self._handlers = {rpc.path: self._handler(rpc) for rpc in self.rpcs.values()}
-        self._unknown = grpc.stream_stream_rpc_method_handler(self._answer_unknown)
         self._tokens = TokenGuard(settings.api_tokens)
         self._has_tokens = bool(settings.api_tokens)
         self._metrics = metrics
@@ -148,52 +189,53 @@ class Gate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
         self._bodies = Bodies(settings.max_body_bytes)
         self.message_max_bytes = message_max_bytes(settings)
         self.read_max_bytes = READ_FACTOR * self.message_max_bytes
+        self._handlers = {rpc.path: self._handler(rpc) for rpc in self.rpcs.values()}
+        self._unknown = self._unknown_handler()
 
     def service(self, handler_call_details: Any) -> Any:
         """See `grpc.GenericRpcHandler`."""
         return self._handlers.get(handler_call_details.method, self._unknown)
 
     def _handler(self, rpc: Rpc) -> Any:
+        serve = self._way_of(rpc)
+        if rpc.is_stream:
+            return grpc.unary_stream_rpc_method_handler(serve)
+        return grpc.unary_unary_rpc_method_handler(serve)
+
+    def _way_of(self, rpc: Rpc) -> Callable[[Any, Any], Awaitable[bytes | None]]:
+        """Return what does the work of a call to a method, and ends it with a status."""
+        run = self._run_stream if rpc.is_stream else self._run
+        counts = self._metrics.rpc_counts(rpc.path)
+
         # Bytes in and bytes out: what cannot be decoded is then answered here, and not by grpc,
         # which would log a stack and say nothing useful.
-        if rpc.is_stream:
-
-            async def stream(data: bytes, context: Any) -> None:
-                await self._end(rpc, context, self._run_stream(rpc, data, context))
-
-            return grpc.unary_stream_rpc_method_handler(stream)
-
-        async def unary(data: bytes, context: Any) -> bytes:
-            return await self._end(rpc, context, self._run(rpc, data, context)) or b""
-
-        return grpc.unary_unary_rpc_method_handler(unary)
-
-    async def _end(self, rpc: Rpc, context: Any, work: Awaitable[bytes | None]) -> bytes | None:
-        """Do the work of a call and end it with a status."""
-        outcome = "CANCELLED"  # unless it gets further
-        start_s = time.perf_counter()
-        try:
+        async def serve(data: bytes, context: Any) -> bytes | None:
+            outcome = "CANCELLED"  # unless it gets further
+            start_s = time.perf_counter()
             try:
-                answer = await work
-            except RpcError as err:
-                outcome, failure = err.code.name, err
-            except Exception:  # noqa: BLE001 -- the edge of the process: nobody above could answer
-                outcome = "INTERNAL"
-                failure = RpcError(Code.INTERNAL, "internal error; see the server's log")
-                _log.exception("call failed unexpectedly", extra={"method": rpc.path})
-            else:
-                outcome = "OK"  # asking an enumeration for a name costs more than all else here
-                return answer
-            await context.abort(failure.code, failure.text, failure.trailing)
-        finally:
-            self._metrics.count_rpc(rpc.path, outcome)
-            if self._logs_access:
-                self._log_access(rpc.path, outcome, context, start_s)
-        return None  # abort has raised
+                try:
+                    answer = await run(rpc, data, context)
+                except RpcError as err:
+                    outcome, failure = err.code.name, err
+                except Exception:  # noqa: BLE001 -- the edge of the process: nobody above could answer
+                    outcome = "INTERNAL"
+                    failure = RpcError(Code.INTERNAL, "internal error; see the server's log")
+                    _log.exception("call failed unexpectedly", extra={"method": rpc.path})
+                else:
+                    outcome = "OK"  # asking an enumeration for a name costs more than all else here
+                    return answer
+                await context.abort(failure.code, failure.text, failure.trailing)
+            finally:
+                counts[outcome] += 1
+                if self._logs_access:
+                    self._log_access(rpc.path, outcome, context, start_s)
+            return None  # abort has raised
+
+        return serve
 
     async def _run(self, rpc: Rpc, data: bytes, context: Any) -> bytes:
-        call = self._admitted(rpc, data, context)
-        request = _decoded(rpc, data)
+        call = RpcCall(context, len(data))
+        request = self._admitted(rpc, data, call)
         try:
             try:
                 self._bodies.hold(len(data))
@@ -202,41 +244,45 @@ class Gate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
                 self._bodies.held_bytes -= len(data)
         except (ActorflowError, WireError, InterruptedWaitError) as err:
             raise _worded(rpc, request, err) from err
-        self._check_size(rpc, len(answer))
+        if len(answer) > self.message_max_bytes:
+            raise RpcError(
+                Code.RESOURCE_EXHAUSTED,
+                f"the answer has {len(answer):,} bytes and a message at most "
+                f"{self.message_max_bytes:,}; raise --max-body-size, or ask for less",
+            )
         return answer
 
     async def _run_stream(self, rpc: Rpc, data: bytes, context: Any) -> None:
-        call = self._admitted(rpc, data, context)
-        request = _decoded(rpc, data)
-        watch = _Watch()
         try:
-            # Closed at once when the call ends, for it may hold what others wait for.
-            with watch:
-                async with contextlib.aclosing(rpc.handle(request, call)) as answers:
-                    async for answer in answers:
-                        watch.begin()
-                        await context.write(answer)
-                        watch.end()
+            async with asyncio.timeout(None) as limit:
+                call = RpcStream(context, len(data), limit)
+                request = self._admitted(rpc, data, call)
+                try:
+                    await rpc.handle(request, call)
+                except (ActorflowError, WireError, InterruptedWaitError) as err:
+                    raise _worded(rpc, request, err) from err
+                finally:
+                    call.end()
         except TimeoutError:
             text = f"the stream was not read for {WRITE_S:g} s"
             raise RpcError(Code.DEADLINE_EXCEEDED, text) from None
-        except (ActorflowError, WireError, InterruptedWaitError) as err:
-            raise _worded(rpc, request, err) from err
 
-    def _admitted(self, rpc: Rpc, data: bytes, context: Any) -> RpcCall:
-        call = RpcCall(context, len(data))
-        self._check_token(rpc.is_public, call)
+    def _admitted(self, rpc: Rpc, data: bytes, call: RpcCall) -> Any:
+        """Return the request of a call that may go on."""
+        if self._has_tokens and not rpc.is_public:
+            self._check_token(call)
         if len(data) > self.message_max_bytes and not rpc.takes_oversized:
             raise RpcError(
                 Code.RESOURCE_EXHAUSTED,
                 f"the request has {len(data):,} bytes, which is larger than the "
                 f"{self.message_max_bytes:,} of a message; raise --max-body-size, or send less",
             )
-        return call
+        try:
+            return rpc.request.FromString(data)
+        except DecodeError as err:
+            raise invalid(f"the request is no {rpc.request.DESCRIPTOR.name}: {err}") from None
 
-    def _check_token(self, is_public: bool, call: RpcCall) -> None:
-        if is_public or not self._has_tokens:
-            return
+    def _check_token(self, call: RpcCall) -> None:
         given = call.metadata(TOKEN_KEY) or [
             bearer_token(value) for value in call.metadata("authorization")
         ]
@@ -247,25 +293,15 @@ class Gate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
                 else "missing api token in request metadata"
             )
 
-    def _check_size(self, rpc: Rpc, size_bytes: int) -> None:
-        if size_bytes > self.message_max_bytes:
-            raise RpcError(
-                Code.RESOURCE_EXHAUSTED,
-                f"the answer has {size_bytes:,} bytes and a message at most "
-                f"{self.message_max_bytes:,}; raise --max-body-size, or ask for less",
-            )
+    def _unknown_handler(self) -> Any:
+        """Return what answers a method that is not served. Its name goes to no label: anybody may
+        invent one."""
+        serve = self._way_of(Rpc("unknown", pb.Empty, _refuse_unknown, is_stream=True))
 
-    async def _answer_unknown(self, _: Any, context: Any) -> None:
-        """Answer a method that is not served. Its name goes to no label: anybody may invent one."""
-        await self._end(_UNKNOWN, context, self._refuse_unknown(RpcCall(context, 0)))
+        async def refuse(_: Any, context: Any) -> None:  # nobody knows what a request of it is
+            await serve(b"", context)
 
-    async def _refuse_unknown(self, call: RpcCall) -> bytes:
-        self._check_token(False, call)
-        raise RpcError(
-            Code.UNIMPLEMENTED,
-            f"this server does not have the method; of {pb.DAPR} it has the workflow methods, "
-            f"metadata and shutdown, and besides all of {pb.TASK_HUB}",
-        )
+        return grpc.stream_stream_rpc_method_handler(refuse)
 
     def _log_access(self, path: str, outcome: str, context: Any, start_s: float) -> None:
         elapsed_ms = round((time.perf_counter() - start_s) * 1_000, 3)
@@ -280,75 +316,12 @@ class Gate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
         )
 
 
-class _Watch:
-    """Ends the task that uses it with a TimeoutError when a write takes `WRITE_S`.
-
-    One timer sees many writes: a timer for each would cost as much as a tenth of the write.
-    """
-
-    __slots__ = ("_begun_s", "_has_fired", "_loop", "_task", "_timer")
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task()
-        self._timer: asyncio.TimerHandle | None = None
-        self._begun_s: float | None = None
-        self._has_fired = False
-
-    def begin(self) -> None:
-        """A write begins."""
-        self._begun_s = self._loop.time()
-        if self._timer is None:
-            self._timer = self._loop.call_at(self._begun_s + WRITE_S, self._look)
-
-    def end(self) -> None:
-        """The write has ended."""
-        self._begun_s = None
-
-    def _look(self) -> None:
-        self._timer = None
-        if self._begun_s is None:
-            return
-        due_s = self._begun_s + WRITE_S
-        if self._loop.time() < due_s:
-            self._timer = self._loop.call_at(due_s, self._look)
-        elif self._task is not None:
-            self._has_fired = True
-            self._task.cancel()
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        # Somebody else's cancellation, of the call or the server, goes on as such.
-        if (
-            self._has_fired
-            and kind is asyncio.CancelledError
-            and self._task is not None
-            and self._task.uncancel() == 0
-        ):
-            raise TimeoutError from error
-
-
-async def _nothing(_: Any, __: RpcCall) -> Any:
-    return pb.Empty()
-
-
-_UNKNOWN = Rpc("unknown", pb.Empty, _nothing)
-
-
-def _decoded(rpc: Rpc, data: bytes) -> Any:
-    try:
-        return rpc.request.FromString(data)
-    except DecodeError as err:
-        raise invalid(f"the request is no {rpc.request.DESCRIPTOR.name}: {err}") from None
+async def _refuse_unknown(_: Any, __: RpcCall) -> None:
+    raise RpcError(
+        Code.UNIMPLEMENTED,
+        f"this server does not have the method; of {pb.DAPR} it has the workflow methods, "
+        f"metadata and shutdown, and besides all of {pb.TASK_HUB}",
+    )
 
 
 def _worded(

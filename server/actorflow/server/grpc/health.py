@@ -1,11 +1,10 @@
 """The health service of gRPC, for probes of orchestrators and load balancers."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 from actorflow.server.grpc import messages as pb
-from actorflow.server.grpc.gate import Rpc, RpcCall
+from actorflow.server.grpc.gate import Rpc, RpcCall, RpcStream
 from actorflow.server.grpc.status import Code, RpcError
 from actorflow.server.http.waits import InterruptedWaitError, Waits
 from actorflow.server.metadata import ProcessMetadata
@@ -39,14 +38,14 @@ class HealthService:
             raise RpcError(Code.NOT_FOUND, f"no service {request.service[:100]!r} is served here")
         return pb.HealthCheckResponse(status=status)
 
-    async def watch(self, request: Any, _: RpcCall) -> AsyncIterator[bytes]:
+    async def watch(self, request: Any, call: RpcStream) -> None:
         """Say it now, and again whenever it has changed, until the server stops."""
         shown = None
         while True:
             status = self._status(request.service)
             if status != shown:
                 shown = status
-                yield pb.HealthCheckResponse(status=status).SerializeToString()
+                await call.write(pb.HealthCheckResponse(status=status).SerializeToString())
             if self._waits.is_stopping:
                 return
             try:

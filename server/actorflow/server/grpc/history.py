@@ -13,14 +13,10 @@ from actorflow.server.grpc import values
 from actorflow.server.grpc.values import (
     NS_PER_S,
     failure_details,
-    failure_message,
     optional_failure,
     optional_time_ns,
-    optional_timestamp,
     time_ns,
-    timestamp,
     unwrapped,
-    wrapped,
 )
 from actorflow.workflow.events import (
     ChildCompleted,
@@ -69,10 +65,8 @@ def fill_event(message: Any, event: HistoryEvent, app_id: str) -> None:
     time.seconds, time.nanos = divmod(event.at_ns, NS_PER_S)
     target_app_id = getattr(event, "app_id", "")
     if target_app_id:
-        message.router.CopyFrom(values.router(target_app_id, app_id))
-    body = getattr(message, field)
-    body.SetInParent()  # also one that says nothing
-    body.MergeFrom(write(event))
+        message.router.sourceAppID, message.router.targetAppID = app_id, target_app_id
+    write(getattr(message, field), event)
 
 
 def history_event(message: Any) -> HistoryEvent:
@@ -91,152 +85,169 @@ def history_event(message: Any) -> HistoryEvent:
 
 # ---- to the protocol -----------------------------------------------------------------------------
 
-
-def _turn_message(event: TurnStarted) -> Any:
-    if event.version is None and not event.patches:
-        return pb.WorkflowStartedEvent()
-    version = pb.WorkflowVersion(patches=event.patches, name=event.version)
-    return pb.WorkflowStartedEvent(version=version)
+# Filled in place: a message that is given to another one's constructor is copied, field by field.
 
 
-def _start_message(event: ExecutionStarted) -> Any:
-    return pb.ExecutionStartedEvent(
-        name=event.name,
-        version=wrapped(event.version),
-        input=wrapped(event.input),
-        workflowInstance=pb.WorkflowInstance(
-            instanceId=event.instance_id, executionId=wrapped(event.execution_id)
-        ),
-        parentInstance=values.parent_message(event.parent),
-        scheduledStartTimestamp=optional_timestamp(event.scheduled_start_ns),
-        parentTraceContext=values.trace_context(event.trace_parent, event.trace_state),
-        tags=event.tags,
-    )
+def _write_turn(body: Any, event: TurnStarted) -> None:
+    body.SetInParent()  # also one that says nothing
+    if event.version is not None:
+        body.version.name = event.version
+    if event.patches:
+        body.version.patches.extend(event.patches)
 
 
-def _completed_message(event: ExecutionCompleted) -> Any:
-    return pb.ExecutionCompletedEvent(
-        workflowStatus=values.status_number(event.status),
-        result=wrapped(event.result),
-        failureDetails=failure_message(event.failure),
-    )
+def _write_start(body: Any, event: ExecutionStarted) -> None:
+    body.name = event.name
+    if event.version is not None:
+        body.version.value = event.version
+    if event.input is not None:
+        body.input.value = event.input
+    body.workflowInstance.instanceId = event.instance_id
+    body.workflowInstance.executionId.value = event.execution_id
+    if event.parent is not None:
+        values.fill_parent(body.parentInstance, event.parent)
+    if event.scheduled_start_ns is not None:
+        values.fill_time(body.scheduledStartTimestamp, event.scheduled_start_ns)
+    if event.trace_parent:
+        values.fill_trace(body.parentTraceContext, event.trace_parent, event.trace_state)
+    if event.tags:
+        body.tags.update(event.tags)
 
 
-def _terminated_message(event: ExecutionTerminated) -> Any:
-    return pb.ExecutionTerminatedEvent(input=wrapped(event.output), recurse=event.recursive)
+def _write_completed(body: Any, event: ExecutionCompleted) -> None:
+    body.workflowStatus = values.status_number(event.status)
+    if event.result is not None:
+        body.result.value = event.result
+    if event.failure is not None:
+        values.fill_failure(body.failureDetails, event.failure)
 
 
-def _stalled_message(event: ExecutionStalled) -> Any:
-    return pb.ExecutionStalledEvent(
-        reason=values.stall_number(event.reason), description=event.description or None
-    )
+def _write_terminated(body: Any, event: ExecutionTerminated) -> None:
+    body.recurse = event.recursive
+    if event.output is not None:
+        body.input.value = event.output
 
 
-def _task_message(event: TaskScheduled) -> Any:
-    return pb.TaskScheduledEvent(
-        name=event.name,
-        version=wrapped(event.version),
-        input=wrapped(event.input),
-        parentTraceContext=values.trace_context(event.trace_parent),
-        taskExecutionId=event.task_execution_id,
-        historyPropagationScope=values.propagation_number(event.propagation),
-        **values.rerun_fields(event.rerun_of),
-    )
+def _write_reason(body: Any, event: ExecutionSuspended | ExecutionResumed) -> None:
+    body.SetInParent()
+    if event.reason is not None:
+        body.input.value = event.reason
 
 
-def _task_completed_message(event: TaskCompleted) -> Any:
-    return pb.TaskCompletedEvent(
-        taskScheduledId=event.task_id,
-        result=wrapped(event.result),
-        taskExecutionId=event.task_execution_id,
-    )
+def _write_stalled(body: Any, event: ExecutionStalled) -> None:
+    body.reason = values.stall_number(event.reason)
+    if event.description:
+        body.description = event.description
 
 
-def _task_failed_message(event: TaskFailed) -> Any:
-    return pb.TaskFailedEvent(
-        taskScheduledId=event.task_id,
-        failureDetails=failure_message(event.failure),
-        taskExecutionId=event.task_execution_id,
-    )
+def _write_task(body: Any, event: TaskScheduled) -> None:
+    body.name = event.name
+    if event.version is not None:
+        body.version.value = event.version
+    if event.input is not None:
+        body.input.value = event.input
+    if event.trace_parent:
+        values.fill_trace(body.parentTraceContext, event.trace_parent)
+    body.taskExecutionId = event.task_execution_id
+    if event.propagation:
+        values.fill_propagation(body, event.propagation)
+    if event.rerun_of:
+        body.rerunParentInstanceInfo.instanceID = event.rerun_of
 
 
-def _child_message(event: ChildCreated) -> Any:
-    return pb.ChildWorkflowInstanceCreatedEvent(
-        instanceId=event.instance_id,
-        name=event.name,
-        version=wrapped(event.version),
-        input=wrapped(event.input),
-        parentTraceContext=values.trace_context(event.trace_parent),
-        historyPropagationScope=values.propagation_number(event.propagation),
-        retryParentInstanceInfo=values.retry_info(event.retry_of),
-        **values.rerun_fields(event.rerun_of),
-    )
+def _write_task_completed(body: Any, event: TaskCompleted) -> None:
+    body.taskScheduledId = event.task_id
+    if event.result is not None:
+        body.result.value = event.result
+    body.taskExecutionId = event.task_execution_id
 
 
-def _child_completed_message(event: ChildCompleted) -> Any:
-    return pb.ChildWorkflowInstanceCompletedEvent(
-        taskScheduledId=event.task_id, result=wrapped(event.result)
-    )
+def _write_task_failed(body: Any, event: TaskFailed) -> None:
+    body.taskScheduledId = event.task_id
+    values.fill_failure(body.failureDetails, event.failure)
+    body.taskExecutionId = event.task_execution_id
 
 
-def _child_failed_message(event: ChildFailed) -> Any:
-    return pb.ChildWorkflowInstanceFailedEvent(
-        taskScheduledId=event.task_id, failureDetails=failure_message(event.failure)
-    )
+def _write_child(body: Any, event: ChildCreated) -> None:
+    body.instanceId = event.instance_id
+    body.name = event.name
+    if event.version is not None:
+        body.version.value = event.version
+    if event.input is not None:
+        body.input.value = event.input
+    if event.trace_parent:
+        values.fill_trace(body.parentTraceContext, event.trace_parent)
+    if event.propagation:
+        values.fill_propagation(body, event.propagation)
+    if event.retry_of:
+        body.retryParentInstanceInfo.instanceID = event.retry_of
+    if event.rerun_of:
+        body.rerunParentInstanceInfo.instanceID = event.rerun_of
 
 
-def _timer_message(event: TimerCreated) -> Any:
-    return pb.TimerCreatedEvent(
-        fireAt=timestamp(event.fire_at_ns),
-        name=event.name or None,
-        **values.origin_fields(event.origin),
-        **values.rerun_fields(event.rerun_of),
-    )
+def _write_child_completed(body: Any, event: ChildCompleted) -> None:
+    body.taskScheduledId = event.task_id
+    if event.result is not None:
+        body.result.value = event.result
 
 
-def _sent_message(event: EventSent) -> Any:
-    return pb.EventSentEvent(
-        instanceId=event.instance_id, name=event.name, input=wrapped(event.input)
-    )
+def _write_child_failed(body: Any, event: ChildFailed) -> None:
+    body.taskScheduledId = event.task_id
+    values.fill_failure(body.failureDetails, event.failure)
 
 
-_WRITERS: dict[type, tuple[str, Callable[[Any], Any]]] = {
-    TurnStarted: ("workflowStarted", _turn_message),
-    ExecutionStarted: ("executionStarted", _start_message),
-    ExecutionCompleted: ("executionCompleted", _completed_message),
-    ExecutionTerminated: ("executionTerminated", _terminated_message),
-    ExecutionSuspended: (
-        "executionSuspended",
-        lambda event: pb.ExecutionSuspendedEvent(input=wrapped(event.reason)),
-    ),
-    ExecutionResumed: (
-        "executionResumed",
-        lambda event: pb.ExecutionResumedEvent(input=wrapped(event.reason)),
-    ),
-    ExecutionStalled: ("executionStalled", _stalled_message),
-    TaskScheduled: ("taskScheduled", _task_message),
-    TaskCompleted: ("taskCompleted", _task_completed_message),
-    TaskFailed: ("taskFailed", _task_failed_message),
-    ChildCreated: ("childWorkflowInstanceCreated", _child_message),
-    ChildCompleted: ("childWorkflowInstanceCompleted", _child_completed_message),
-    ChildFailed: ("childWorkflowInstanceFailed", _child_failed_message),
-    DetachedCreated: (
-        "detachedWorkflowInstanceCreated",
-        lambda event: pb.DetachedWorkflowInstanceCreatedEvent(instanceId=event.instance_id),
-    ),
-    TimerCreated: ("timerCreated", _timer_message),
-    TimerFired: (
-        "timerFired",
-        lambda event: pb.TimerFiredEvent(
-            fireAt=timestamp(event.fire_at_ns), timerId=event.timer_id
-        ),
-    ),
-    EventRaised: (
-        "eventRaised",
-        lambda event: pb.EventRaisedEvent(name=event.name, input=wrapped(event.input)),
-    ),
-    EventSent: ("eventSent", _sent_message),
+def _write_detached(body: Any, event: DetachedCreated) -> None:
+    body.instanceId = event.instance_id
+
+
+def _write_timer(body: Any, event: TimerCreated) -> None:
+    values.fill_time(body.fireAt, event.fire_at_ns)
+    if event.name:
+        body.name = event.name
+    values.fill_origin(body, event.origin)
+    if event.rerun_of:
+        body.rerunParentInstanceInfo.instanceID = event.rerun_of
+
+
+def _write_fired(body: Any, event: TimerFired) -> None:
+    values.fill_time(body.fireAt, event.fire_at_ns)
+    body.timerId = event.timer_id
+
+
+def _write_raised(body: Any, event: EventRaised) -> None:
+    body.name = event.name
+    if event.input is not None:
+        body.input.value = event.input
+
+
+def _write_sent(body: Any, event: EventSent) -> None:
+    body.instanceId = event.instance_id
+    body.name = event.name
+    if event.input is not None:
+        body.input.value = event.input
+
+
+_WRITERS: dict[type, tuple[str, Callable[[Any, Any], None]]] = {
+    TurnStarted: ("workflowStarted", _write_turn),
+    ExecutionStarted: ("executionStarted", _write_start),
+    ExecutionCompleted: ("executionCompleted", _write_completed),
+    ExecutionTerminated: ("executionTerminated", _write_terminated),
+    ExecutionSuspended: ("executionSuspended", _write_reason),
+    ExecutionResumed: ("executionResumed", _write_reason),
+    ExecutionStalled: ("executionStalled", _write_stalled),
+    TaskScheduled: ("taskScheduled", _write_task),
+    TaskCompleted: ("taskCompleted", _write_task_completed),
+    TaskFailed: ("taskFailed", _write_task_failed),
+    ChildCreated: ("childWorkflowInstanceCreated", _write_child),
+    ChildCompleted: ("childWorkflowInstanceCompleted", _write_child_completed),
+    ChildFailed: ("childWorkflowInstanceFailed", _write_child_failed),
+    DetachedCreated: ("detachedWorkflowInstanceCreated", _write_detached),
+    TimerCreated: ("timerCreated", _write_timer),
+    TimerFired: ("timerFired", _write_fired),
+    EventRaised: ("eventRaised", _write_raised),
+    EventSent: ("eventSent", _write_sent),
 }
+"""The field of each kind of event, and what fills it."""
 
 _ROUTED = frozenset(
     {"taskScheduled", "childWorkflowInstanceCreated", "detachedWorkflowInstanceCreated"}

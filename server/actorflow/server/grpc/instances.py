@@ -3,13 +3,7 @@
 from typing import Any
 
 from actorflow.server.grpc import messages as pb
-from actorflow.server.grpc.values import (
-    failure_message,
-    optional_timestamp,
-    status_number,
-    timestamp,
-    wrapped,
-)
+from actorflow.server.grpc.values import fill_failure, fill_time, status_number
 from actorflow.workflow.model import Instance
 
 
@@ -21,29 +15,36 @@ def instance_answer(instance: Instance | None, *, with_payloads: bool) -> Any:
     """
     if instance is None:
         return pb.GetInstanceResponse(exists=False)
-    state = pb.WorkflowState(
-        instanceId=instance.instance_id,
-        name=instance.name,
-        workflowStatus=status_number(instance.status),
-        scheduledStartTimestamp=optional_timestamp(instance.scheduled_start_ns),
-        createdTimestamp=timestamp(instance.created_at_ns),
-        lastUpdatedTimestamp=timestamp(instance.updated_at_ns),
-        executionId=wrapped(instance.execution_id),
-        completedTimestamp=optional_timestamp(instance.completed_at_ns),
-        parentInstanceId=wrapped(instance.parent_instance_id),
-        version=wrapped(instance.version),
-        tags=instance.tags,
-        parentAppId=wrapped(instance.parent_app_id or None),
-        startedAt=optional_timestamp(instance.started_at_ns),
-    )
+    answer = pb.GetInstanceResponse(exists=True)
+    state = answer.workflowState  # filled in place: a message given to a constructor is copied
+    state.instanceId = instance.instance_id
+    state.name = instance.name
+    state.workflowStatus = status_number(instance.status)
+    fill_time(state.createdTimestamp, instance.created_at_ns)
+    fill_time(state.lastUpdatedTimestamp, instance.updated_at_ns)
+    if instance.scheduled_start_ns is not None:
+        fill_time(state.scheduledStartTimestamp, instance.scheduled_start_ns)
+    if instance.started_at_ns is not None:
+        fill_time(state.startedAt, instance.started_at_ns)
+    if instance.completed_at_ns is not None:
+        fill_time(state.completedTimestamp, instance.completed_at_ns)
+    if instance.tags:
+        state.tags.update(instance.tags)
+    texts = [
+        ("executionId", instance.execution_id),
+        ("version", instance.version),
+        ("parentInstanceId", instance.parent_instance_id),
+        ("parentAppId", instance.parent_app_id or None),
+    ]
     if with_payloads:
-        for field, text in (
+        texts += [
             ("input", instance.input),
             ("output", instance.output),
             ("customStatus", instance.custom_status),
-        ):
-            if text is not None:
-                getattr(state, field).value = text
+        ]
         if instance.failure is not None:
-            state.failureDetails.CopyFrom(failure_message(instance.failure))
-    return pb.GetInstanceResponse(exists=True, workflowState=state)
+            fill_failure(state.failureDetails, instance.failure)
+    for field, text in texts:
+        if text is not None:
+            getattr(state, field).value = text
+    return answer

@@ -22,54 +22,20 @@ Timestamp: Any = _message("google.protobuf.Timestamp")
 
 # ---- what both sides share -----------------------------------------------------------------------
 
-ParentInstanceInfo: Any = _message("ParentInstanceInfo")
-RerunParentInstanceInfo: Any = _message("RerunParentInstanceInfo")
-RetryParentInstanceInfo: Any = _message("RetryParentInstanceInfo")
 TaskFailureDetails: Any = _message("TaskFailureDetails")
-TaskRouter: Any = _message("TaskRouter")
-TraceContext: Any = _message("TraceContext")
-WorkflowInstance: Any = _message("WorkflowInstance")
-WorkflowState: Any = _message("WorkflowState")
-WorkflowVersion: Any = _message("WorkflowVersion")
 
 # ---- history -------------------------------------------------------------------------------------
 
 HistoryEvent: Any = _message("HistoryEvent")
-ChildWorkflowInstanceCompletedEvent: Any = _message("ChildWorkflowInstanceCompletedEvent")
-ChildWorkflowInstanceCreatedEvent: Any = _message("ChildWorkflowInstanceCreatedEvent")
-ChildWorkflowInstanceFailedEvent: Any = _message("ChildWorkflowInstanceFailedEvent")
-DetachedWorkflowInstanceCreatedEvent: Any = _message("DetachedWorkflowInstanceCreatedEvent")
-EventRaisedEvent: Any = _message("EventRaisedEvent")
-EventSentEvent: Any = _message("EventSentEvent")
-ExecutionCompletedEvent: Any = _message("ExecutionCompletedEvent")
-ExecutionResumedEvent: Any = _message("ExecutionResumedEvent")
-ExecutionStalledEvent: Any = _message("ExecutionStalledEvent")
-ExecutionStartedEvent: Any = _message("ExecutionStartedEvent")
-ExecutionSuspendedEvent: Any = _message("ExecutionSuspendedEvent")
-ExecutionTerminatedEvent: Any = _message("ExecutionTerminatedEvent")
-TaskCompletedEvent: Any = _message("TaskCompletedEvent")
-TaskFailedEvent: Any = _message("TaskFailedEvent")
-TaskScheduledEvent: Any = _message("TaskScheduledEvent")
-TimerCreatedEvent: Any = _message("TimerCreatedEvent")
-TimerFiredEvent: Any = _message("TimerFiredEvent")
-TimerOriginActivityRetry: Any = _message("TimerOriginActivityRetry")
-TimerOriginChildWorkflowRetry: Any = _message("TimerOriginChildWorkflowRetry")
-TimerOriginCreateTimer: Any = _message("TimerOriginCreateTimer")
-TimerOriginExternalEvent: Any = _message("TimerOriginExternalEvent")
-WorkflowStartedEvent: Any = _message("WorkflowStartedEvent")
 
 # ---- work and its results ------------------------------------------------------------------------
 
-ActivityRequest: Any = _message("ActivityRequest")
 ActivityResponse: Any = _message("ActivityResponse")
-CachedHistory: Any = _message("CachedHistory")
 CompleteTaskResponse: Any = _message("CompleteTaskResponse")
 GetWorkItemsRequest: Any = _message("GetWorkItemsRequest")
 PropagatedHistory: Any = _message("PropagatedHistory")
 PropagatedHistoryChunk: Any = _message("PropagatedHistoryChunk")
 WorkItem: Any = _message("WorkItem")
-WorkflowAction: Any = _message("WorkflowAction")
-WorkflowRequest: Any = _message("WorkflowRequest")
 WorkflowResponse: Any = _message("WorkflowResponse")
 
 # ---- management ----------------------------------------------------------------------------------

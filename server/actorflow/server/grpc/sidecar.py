@@ -13,7 +13,7 @@ from actorflow.server.errors import Operation, WireError, dapr_error
 from actorflow.server.grpc import messages as pb
 from actorflow.server.grpc.gate import Rpc, RpcCall, trace_of
 from actorflow.server.grpc.status import RpcError, of_wire_error
-from actorflow.server.grpc.values import timestamp
+from actorflow.server.grpc.values import fill_time
 from actorflow.server.http.api import EngineApi
 from actorflow.server.http.call import check_name
 from actorflow.server.http.render import dapr_instance, time_ns
@@ -113,8 +113,8 @@ class SidecarService:
             properties=shown.get("properties", {}),
         )
         if "workflowName" in shown:
-            answer.created_at.CopyFrom(timestamp(instance.created_at_ns))
-            answer.last_updated_at.CopyFrom(timestamp(instance.updated_at_ns))
+            fill_time(answer.created_at, instance.created_at_ns)
+            fill_time(answer.last_updated_at, instance.updated_at_ns)
         return answer
 
     async def raise_event(self, request: Any, _: RpcCall) -> Any:

@@ -4,7 +4,6 @@ Handlers translate; what happens is the engine's. Codes and texts are in `status
 look for are noted where they are made.
 """
 
-import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -269,14 +268,10 @@ class TaskHubService:
         self, wait_for: Callable[..., Coroutine[Any, Any, Instance]], instance_id: str, app_id: str
     ) -> None:
         timeout_s = min(EFFECT_WAIT_S, self._settings.start_wait_s)
-
-        async def effect() -> None:
-            await wait_for(instance_id, timeout_s=timeout_s, app_id=app_id)
-
-        # What was asked for is committed; that its effect cannot be seen is no error.
-        ignored = (TimeoutError, InterruptedWaitError, OverloadedError, InstanceNotFoundError)
-        with contextlib.suppress(*ignored):
-            await self._waits.until_stop(effect())
+        try:
+            await self._waits.until_stop(wait_for(instance_id, timeout_s=timeout_s, app_id=app_id))
+        except (TimeoutError, InterruptedWaitError, OverloadedError, InstanceNotFoundError):
+            return  # what was asked for is committed; that its effect cannot be seen is no error
 
     def _after(self, token: str) -> str:
         if not token:
@@ -289,9 +284,12 @@ class TaskHubService:
 
 def _trace(request: Any, call: RpcCall) -> Trace:
     """Return the trace context of a start: some SDKs say it, some instrument their channel."""
-    state = values.trace_state(request)
-    said = checked_trace(values.trace_parent(request), [state] if state else [])
-    return said if said.parent else trace_of(call)
+    if request.HasField("parentTraceContext"):
+        state = values.trace_state(request)
+        said = checked_trace(values.trace_parent(request), [state] if state else [])
+        if said.parent:
+            return said
+    return trace_of(call)
 
 
 def _plain(_: Any, err: ActorflowError) -> RpcError:

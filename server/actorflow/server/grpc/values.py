@@ -6,7 +6,6 @@ here and seconds with nanoseconds there.
 
 from typing import Any
 
-from actorflow.server.grpc import messages as pb
 from actorflow.workflow.events import NEVER_NS, FailureDetails, ParentRef, Status, TimerOrigin
 
 NS_PER_S = 1_000_000_000
@@ -31,15 +30,9 @@ _PROPAGATIONS = {number: name for name, number in _PROPAGATION_NUMBERS.items()}
 _STALL_DEFAULT = _STALL_NUMBERS["VERSION_NOT_AVAILABLE"]
 
 
-def timestamp(at_ns: int) -> Any:
-    """Return a time as a message."""
-    seconds, nanos = divmod(at_ns, NS_PER_S)
-    return pb.Timestamp(seconds=seconds, nanos=nanos)
-
-
-def optional_timestamp(at_ns: int | None) -> Any:
-    """Return a time as a message, None for none."""
-    return None if at_ns is None else timestamp(at_ns)
+def fill_time(message: Any, at_ns: int) -> None:
+    """Fill a `Timestamp`."""
+    message.seconds, message.nanos = divmod(at_ns, NS_PER_S)
 
 
 def time_ns(message: Any) -> int:
@@ -53,11 +46,6 @@ def optional_time_ns(holder: Any, field: str) -> int | None:
     return time_ns(getattr(holder, field)) if holder.HasField(field) else None
 
 
-def wrapped(text: str | None) -> Any:
-    """Return a text that may be absent as a message."""
-    return None if text is None else pb.StringValue(value=text)
-
-
 def unwrapped(holder: Any, field: str) -> str | None:
     """Return the text in a wrapper field, None when it is not set."""
     if not holder.HasField(field):
@@ -66,17 +54,15 @@ def unwrapped(holder: Any, field: str) -> str | None:
     return text
 
 
-def failure_message(failure: FailureDetails | None) -> Any:
-    """Return a failure as a message, None for none."""
-    if failure is None:
-        return None
-    return pb.TaskFailureDetails(
-        errorType=failure.error_type,
-        errorMessage=failure.message,
-        stackTrace=wrapped(failure.stack or None),
-        innerFailure=failure_message(failure.inner),
-        isNonRetriable=failure.non_retriable,
-    )
+def fill_failure(message: Any, failure: FailureDetails) -> None:
+    """Fill a `TaskFailureDetails`."""
+    message.errorType = failure.error_type
+    message.errorMessage = failure.message
+    if failure.stack:
+        message.stackTrace.value = failure.stack
+    message.isNonRetriable = failure.non_retriable
+    if failure.inner is not None:
+        fill_failure(message.innerFailure, failure.inner)
 
 
 def failure_details(message: Any) -> FailureDetails:
@@ -116,16 +102,14 @@ def stall_reason(number: int) -> str:
     return _STALLS.get(number, _STALLS[_STALL_DEFAULT])
 
 
-def trace_context(trace_parent: str | None, trace_state: str | None = None) -> Any:
-    """Return a W3C trace parent as a message; its third part is said twice, for old SDKs."""
-    if not trace_parent:
-        return None
+def fill_trace(message: Any, trace_parent: str, trace_state: str | None = None) -> None:
+    """Fill a `TraceContext` with a W3C trace parent; its third part is said twice, for old SDKs."""
+    message.traceParent = trace_parent
     parts = trace_parent.split("-")
-    return pb.TraceContext(
-        traceParent=trace_parent,
-        spanID=parts[2] if len(parts) == 4 else "",
-        traceState=wrapped(trace_state),
-    )
+    if len(parts) == 4:
+        message.spanID = parts[2]
+    if trace_state is not None:
+        message.traceState.value = trace_state
 
 
 def trace_parent(holder: Any) -> str | None:
@@ -144,13 +128,6 @@ def trace_state(holder: Any) -> str | None:
     return unwrapped(holder.parentTraceContext, "traceState")
 
 
-def router(app_id: str, own_app_id: str) -> Any:
-    """Return where something goes as a message, None when it stays in its own app."""
-    if not app_id:
-        return None
-    return pb.TaskRouter(sourceAppID=own_app_id, targetAppID=app_id)
-
-
 def target_app_id(holder: Any) -> str:
     """Return the app in `router` that something is for, "" for the sender's own."""
     router = holder.router
@@ -163,30 +140,26 @@ def propagation_number(propagation: str) -> int | None:
     return _PROPAGATION_NUMBERS.get(propagation)
 
 
+def fill_propagation(holder: Any, propagation: str) -> None:
+    """Set `historyPropagationScope`, as `propagation_number`."""
+    number = propagation_number(propagation)
+    if number is not None:
+        holder.historyPropagationScope = number
+
+
 def propagation_of(holder: Any) -> str:
     """Return `historyPropagationScope` in our words, "" for none."""
     return _PROPAGATIONS.get(holder.historyPropagationScope, "")
 
 
-def rerun_fields(rerun_of: str) -> dict[str, Any]:
-    """Return the field of an event that repeats one of another instance; none otherwise."""
-    if not rerun_of:
-        return {}
-    return {"rerunParentInstanceInfo": pb.RerunParentInstanceInfo(instanceID=rerun_of)}
-
-
-def parent_message(parent: ParentRef | None) -> Any:
-    """Return the parent of a child as a message, None for none."""
-    if parent is None:
-        return None
-    return pb.ParentInstanceInfo(
-        taskScheduledId=parent.task_id,
-        name=wrapped(parent.name),
-        appID=parent.app_id or None,
-        workflowInstance=pb.WorkflowInstance(
-            instanceId=parent.instance_id, executionId=wrapped(parent.execution_id)
-        ),
-    )
+def fill_parent(message: Any, parent: ParentRef) -> None:
+    """Fill the `ParentInstanceInfo` of a child."""
+    message.taskScheduledId = parent.task_id
+    message.name.value = parent.name
+    if parent.app_id:
+        message.appID = parent.app_id
+    message.workflowInstance.instanceId = parent.instance_id
+    message.workflowInstance.executionId.value = parent.execution_id
 
 
 def parent_ref(message: Any) -> ParentRef:
@@ -200,18 +173,17 @@ def parent_ref(message: Any) -> ParentRef:
     )
 
 
-def origin_fields(origin: TimerOrigin) -> dict[str, Any]:
-    """Return the field that says why a timer exists; none for a timer that came without."""
+def fill_origin(holder: Any, origin: TimerOrigin) -> None:
+    """Set the field that says why a timer exists; none for a timer that came without."""
     match origin.kind:
         case "timer":
-            return {"createTimer": pb.TimerOriginCreateTimer()}
+            holder.createTimer.SetInParent()
         case "event":
-            return {"externalEvent": pb.TimerOriginExternalEvent(name=origin.ref)}
+            holder.externalEvent.name = origin.ref
         case "activity_retry":
-            return {"activityRetry": pb.TimerOriginActivityRetry(taskExecutionId=origin.ref)}
+            holder.activityRetry.taskExecutionId = origin.ref
         case "child_retry":
-            return {"childWorkflowRetry": pb.TimerOriginChildWorkflowRetry(instanceId=origin.ref)}
-    return {}
+            holder.childWorkflowRetry.instanceId = origin.ref
 
 
 def timer_origin(holder: Any) -> TimerOrigin:
@@ -227,8 +199,3 @@ def timer_origin(holder: Any) -> TimerOrigin:
         case "childWorkflowRetry":
             return TimerOrigin(kind="child_retry", ref=holder.childWorkflowRetry.instanceId)
     return TimerOrigin(kind="")
-
-
-def retry_info(retry_of: str) -> Any:
-    """Return the child that another one is a new attempt of, None for a first attempt."""
-    return pb.RetryParentInstanceInfo(instanceID=retry_of) if retry_of else None

@@ -6,13 +6,13 @@ its sender, since an error would make SDKs alarm or send something else.
 
 import contextlib
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from actorflow.actors.errors import ActorflowError, OverloadedError, UnavailableError
 from actorflow.server.config import Settings
 from actorflow.server.grpc import messages as pb
-from actorflow.server.grpc.gate import Rpc, RpcCall, message_max_bytes
+from actorflow.server.grpc.gate import Rpc, RpcCall, RpcStream, message_max_bytes
 from actorflow.server.grpc.status import Code, RpcError, of_engine_error
 from actorflow.server.grpc.workitems import (
     activity_event,
@@ -40,6 +40,7 @@ NODE_PEERS_MAX = 10_000
 """Connections of JavaScript workers that are remembered."""
 
 _STATEFUL_HISTORY = 2
+_TAKEN = pb.CompleteTaskResponse()
 
 
 class Pool(Protocol):
@@ -125,7 +126,7 @@ class WorkerService:
         for stream in self._streams:
             stream.close()
 
-    async def get_work_items(self, request: Any, call: RpcCall) -> AsyncIterator[bytes]:
+    async def get_work_items(self, request: Any, call: RpcStream) -> None:
         """Send work as it comes, until the worker goes or the server stops, which is no error."""
         self._waits.check_running()
         if self._is_to_come_again(call):
@@ -143,7 +144,7 @@ class WorkerService:
             while (item := await stream.next()) is not None:
                 data = writer.encode(item)
                 if len(data) <= self._item_max_bytes:
-                    yield data
+                    await call.write(data)
                     writer.sent(item)
                 else:
                     stream.refuse(item, self._oversized(item, len(data)))
@@ -170,7 +171,7 @@ class WorkerService:
             text = f"the worker's answer to a turn {self._size(call.size_bytes)}"
             done = TurnDone("", 0, 0, 0, stalled=(PAYLOAD_SIZE_EXCEEDED, text))
         await self._pool.finish_turn(app_id, response.instanceId, response.completionToken, done)
-        return pb.CompleteTaskResponse()
+        return _TAKEN
 
     async def complete_activity(self, response: Any, call: RpcCall) -> Any:
         """Take the end of an activity."""
@@ -184,7 +185,7 @@ class WorkerService:
             activity_event(response, self._now_ns(), too_large=too_large),
             app_id=call.app_id() or self._app_id,
         )
-        return pb.CompleteTaskResponse()
+        return _TAKEN
 
     def _size(self, size_bytes: int) -> str:
         return (

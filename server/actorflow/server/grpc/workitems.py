@@ -57,13 +57,13 @@ def activity_message(item: ActivityItem) -> Any:
         request.version.value = asked.version
     if asked.input is not None:
         request.input.value = asked.input
-    request.workflowInstance.instanceId = asked.instance_id
-    request.workflowInstance.executionId.value = asked.execution_id
+    instance = request.workflowInstance
+    instance.instanceId = asked.instance_id
+    instance.executionId.value = asked.execution_id
     request.taskId = asked.task_id
     request.taskExecutionId = asked.task_execution_id
     if asked.trace_parent:
-        trace = values.trace_context(asked.trace_parent, asked.trace_state)
-        request.parentTraceContext.CopyFrom(trace)
+        values.fill_trace(request.parentTraceContext, asked.trace_parent, asked.trace_state)
     if asked.propagated is not None:
         request.propagatedHistory.CopyFrom(propagated_message(asked.propagated))
     return work
@@ -100,26 +100,20 @@ def turn_done(response: Any) -> TurnDone:
         actions = actions_of(response)
     except UnknownActionError as err:
         actions, stalled = (), (UNKNOWN_ACTION, str(err))
-    if has_no_such_version(response):
-        name = response.version.name if response.HasField("version") else ""
-        said = f" {name!r}" if name else ""
+    version: str | None = None
+    patches: tuple[str, ...] = ()
+    if response.HasField("version"):
+        version = response.version.name if response.version.HasField("name") else None
+        patches = tuple(response.version.patches)
+    # Only what was left out can say so.
+    if len(actions) < len(response.actions) and has_no_such_version(response):
+        said = f" {version!r}" if version else ""
         stalled = (
             VERSION_NOT_AVAILABLE,
             f"Version not available: the worker does not have the version{said} of the workflow "
             "that this instance began with; connect one that has",
         )
-    version = response.version
-    return TurnDone(
-        "",
-        0,
-        0,
-        0,
-        actions,
-        custom_status_of(response),
-        version.name if version.HasField("name") else None,
-        tuple(version.patches),
-        stalled,
-    )
+    return TurnDone("", 0, 0, 0, actions, custom_status_of(response), version, patches, stalled)
 
 
 def activity_event(
