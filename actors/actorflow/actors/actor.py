@@ -54,6 +54,12 @@ class Delivery(Protocol):
         ...
 
     @property
+    def key(self) -> DeliveryKey:
+        """What it is known by on all hosts, see `ActorSystem.complete`; another one after
+        `amend`."""
+        ...
+
+    @property
     def is_void(self) -> bool:
         """Whether the partition was lost or handed over since: its next owner delivers it too."""
         ...

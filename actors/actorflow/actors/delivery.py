@@ -48,7 +48,7 @@ class Deliveries:
         self._wake = wake
         self.alone = alone
         self._life = 0
-        self._open: dict[int, _Open] = {}
+        self._open: dict[int, WorkDelivery] = {}
         self._amended: deque[_Amended] = deque()
         self._recovered_end = self.abandoned = 0
         self.open_bytes = 0
@@ -68,26 +68,25 @@ class Deliveries:
 
     def give(self, message: Message, worker: WorkerType) -> None:
         """Hand a message over whose row is committed."""
-        size_bytes = len(message.payload) + MESSAGE_OVERHEAD_BYTES
         key = key_of(message.target, message.id, message.payload)
-        self.open_bytes += size_bytes
+        self.open_bytes += len(message.payload) + MESSAGE_OVERHEAD_BYTES
         if self._amended and self._amended[0].stands_in(key):
-            delivery, known_as, _ = self._amended.popleft()
-            self._open[message.id] = _Open(key, known_as, worker, size_bytes, message)
+            delivery = self._amended.popleft().delivery
+            self._open[message.id] = delivery
             message.depth = STORED_FIRST
-            delivery.goes_on(message)
+            delivery.goes_on(message, key)
         else:
-            self._open[message.id] = _Open(key, key, worker, size_bytes, message)
-            worker.deliver(WorkDelivery(self, message, self._life))
+            delivery = WorkDelivery(self, message, key, worker, self._life)
+            self._open[message.id] = delivery
+            worker.deliver(delivery)
 
     def amend(self, delivery: WorkDelivery, payload: bytes) -> bool:
         """Replace the message of a delivery with the next commit; False when it has ended."""
         message = delivery.message
-        known = self._open.pop(message.id, None)
-        if known is None:
+        if self._open.pop(message.id, None) is None:
             return False
-        self.open_bytes -= known.size_bytes
-        self._amended.append(_Amended(delivery, known.known_as, crc32(payload)))
+        self.open_bytes -= len(message.payload) + MESSAGE_OVERHEAD_BYTES
+        self._amended.append(_Amended(delivery, crc32(payload)))
         again = [(message.target, message.method, payload)]  # by whoever has sent it
         self.ended.append((message, message.sender, again))
         self._wake()
@@ -99,7 +98,7 @@ class Deliveries:
         if known is None:
             message.settle(GONE, None)
             return
-        self.open_bytes -= known.size_bytes
+        self.open_bytes -= len(known.message.payload) + MESSAGE_OVERHEAD_BYTES
         known.worker.completed(known.known_as)
         if self.is_suspect(message):
             message.depth = STORED_FIRST
@@ -128,26 +127,15 @@ class Deliveries:
         self._open.clear()
         self.open_bytes = 0
         self.ended.clear()
-        for delivery, _, _ in self._amended:
-            delivery.goes_on(None)
+        for amended in self._amended:
+            amended.delivery.end_amending(done=False)
         self._amended.clear()
-
-
-class _Open(NamedTuple):
-    """A message that a worker has; it may know it under the key that it had before."""
-
-    key: DeliveryKey
-    known_as: DeliveryKey
-    worker: WorkerType
-    size_bytes: int
-    message: Message
 
 
 class _Amended(NamedTuple):
     """A delivery whose message is replaced by the next commit, or one soon after."""
 
     delivery: WorkDelivery
-    known_as: DeliveryKey
     check: int
 
     def stands_in(self, key: DeliveryKey) -> bool:
@@ -156,15 +144,25 @@ class _Amended(NamedTuple):
 
 
 class WorkDelivery:
-    """Implements `actor.Delivery`: bound to one ownership of the partition, void after it."""
+    """Implements `actor.Delivery`: bound to one ownership of the partition, void after it. The
+    worker has it `known_as` the key that it was given with."""
 
-    __slots__ = ("_amending", "_deliveries", "_life", "message")
+    __slots__ = ("_amending", "_deliveries", "_life", "key", "known_as", "message", "worker")
 
-    def __init__(self, deliveries: Deliveries, message: Message, life: int) -> None:
+    def __init__(
+        self,
+        deliveries: Deliveries,
+        message: Message,
+        key: DeliveryKey,
+        worker: WorkerType,
+        life: int,
+    ) -> None:
         self._deliveries = deliveries
         self._life = life
         self._amending: asyncio.Future[bool] | None = None
         self.message = message
+        self.key = self.known_as = key
+        self.worker = worker
 
     @property
     def is_void(self) -> bool:
@@ -195,10 +193,13 @@ class WorkDelivery:
         self._amending = asyncio.get_running_loop().create_future()
         return await asyncio.shield(self._amending)
 
-    def goes_on(self, message: Message | None) -> None:
-        """The message was replaced by this one; None: the delivery is void."""
+    def goes_on(self, message: Message, key: DeliveryKey) -> None:
+        """The message was replaced by this one."""
+        self.message, self.key = message, key
+        self.end_amending(done=True)
+
+    def end_amending(self, *, done: bool) -> None:
+        """The message was replaced; else the delivery is void."""
         amending, self._amending = self._amending, None
-        if message is not None:
-            self.message = message
         if amending is not None:
-            amending.set_result(message is not None)
+            amending.set_result(done)
