@@ -240,7 +240,7 @@ def _waking(messages: Iterable[MessageRow]) -> Waking:
             wanted = unpack(WorkerWanted, row.payload)
             waking.looks[ActorId(instance_type(wanted.app_id), row.target.key)] += 1
         elif row.method == RESULT:
-            execution_id, _, event = unpack_result(row.payload)
+            execution_id, event = unpack_result(row.payload)
             waking.results[row.target, execution_id, getattr(event, "task_id", 0)] += 1
         elif row.method == START:
             waking.starts[row.target, unpack(StartRequest, row.payload).parent] += 1

@@ -137,7 +137,7 @@ class Dispatcher:
 
     def _mention(self, kind: str, app_id: str, name: str) -> None:
         """Log a name that nobody has, once: it may be misspelt."""
-        if self._registry.is_empty or app_id != self._app_id or self._has(kind, name):
+        if app_id != self._app_id or self._has(kind, name):
             return
         missed = (kind, name)
         is_new = missed not in self._missed and len(self._missed) < MENTIONS_MAX
@@ -151,14 +151,17 @@ class Dispatcher:
         item = _request(WorkItem, delivery)
         if item is None:
             return
-        if not self._takes_activity(item):
+        has_code = self.has_code
+        if has_code and self._takes_activity(item):
+            if self._permits.limit(ACTIVITIES, item.name):
+                work = Work(_key(delivery), item, delivery=delivery)
+                self._permits.enter(work, lambda: self._runner.take(delivery, item))
+            else:
+                self._runner.take(delivery, item)
+            return
+        if has_code:
             self._mention(_ACTIVITY, item.app_id, item.name)
-            self._pool.put(Work(_key(delivery), item, delivery=delivery))
-        elif self._permits.limit(ACTIVITIES, item.name):
-            work = Work(_key(delivery), item, delivery=delivery)
-            self._permits.enter(work, lambda: self._runner.take(delivery, item))
-        else:
-            self._runner.take(delivery, item)
+        self._pool.put(Work(_key(delivery), item, delivery=delivery))
 
     def deliver_wanted(self, delivery: Delivery) -> None:
         """See `actors.WorkerType`."""
@@ -175,7 +178,8 @@ class Dispatcher:
         elif wanted.who == HERE:
             self._held[_key(delivery)] = (wanted, delivery)
         else:
-            self._mention(_WORKFLOW, wanted.app_id, wanted.name)
+            if self.has_code:
+                self._mention(_WORKFLOW, wanted.app_id, wanted.name)
             is_known = wanted.stalled and wanted.host == self._host_id
             work = Work(_key(delivery), wanted, delivery=delivery)
             self._pool.put(work, is_known_to_stall=is_known)

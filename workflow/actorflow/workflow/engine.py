@@ -67,12 +67,11 @@ from actorflow.workflow.retention import KEEP_FOREVER, RetentionPolicy
 from actorflow.workflow.workers import WorkerPool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
-    from typing import Any
+    from collections.abc import Callable, Mapping, Sequence
 
     from actorflow.actors import ActorServices, Delivery, PartitionStore
     from actorflow.actors.cluster import Cluster
-    from actorflow.actors.completion import DeliveryKey, Sends
+    from actorflow.actors.completion import DeliveryKey
     from actorflow.actors.errors import OverloadedError
     from actorflow.workflow.registry import WorkflowDefinition
 
@@ -126,14 +125,6 @@ class WorkflowEngine(InstanceReader):
         self._ids = ids or SystemIds()
         self.limits = limits
         self.host_id = self._ids.uuid()
-        self._activities = ActivityRunner(
-            self._registry,
-            limits,
-            now_ns=self.now_ns,
-            forward=self._forward,
-            concurrent=min(activities_at_once, concurrency.host_activities or activities_at_once),
-            threads=activity_threads,
-        )
         self.actors = ActorSystem(
             store,
             self._actor_types(),
@@ -144,7 +135,15 @@ class WorkflowEngine(InstanceReader):
             cluster=cluster,
             lease_ttl_ms=lease_ttl_ms,
         )
-        self._clock = self.actors.clock
+        self.now_ns: Callable[[], int] = self.actors.clock.now_ns  # see `host.ExecutionHost`
+        self._activities = ActivityRunner(
+            self._registry,
+            limits,
+            now_ns=self.now_ns,
+            forward=self.actors.complete,
+            concurrent=min(activities_at_once, concurrency.host_activities or activities_at_once),
+            threads=activity_threads,
+        )
         self._permits = Permits(self.actors, concurrency)
         self.workers = WorkerPool(
             self.actors, self._permits, concurrency, app_id=app_id, now_ns=self.now_ns
@@ -238,10 +237,6 @@ class WorkflowEngine(InstanceReader):
         self.actors.counters.overloads += refusal is not None
         return refusal
 
-    def now_ns(self) -> int:
-        """See `host.ExecutionHost`."""
-        return self._clock.now_ns()
-
     def _activate(
         self, actor_id: ActorId, record: ActorRecord | None, _: ActorServices
     ) -> InstanceActor:
@@ -259,9 +254,6 @@ class WorkflowEngine(InstanceReader):
         self._permits.leave(key)
         self._dispatcher.completed(key)
         self.workers.completed(key)
-
-    def _forward(self, key: DeliveryKey, sends: Sends) -> Coroutine[Any, Any, bool]:
-        return self.actors.complete(key, sends)
 
     # ---- starting ------------------------------------------------------------------------------
 

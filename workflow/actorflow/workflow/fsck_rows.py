@@ -119,7 +119,7 @@ class Waiting:
     def _add_to_instance(self, actor: ActorId, method: str, payload: bytes) -> None:
         self.to_instance[actor] += 1
         if method == RESULT:
-            execution_id, _, event = unpack_result(payload)
+            execution_id, event = unpack_result(payload)
             self.results[actor, execution_id, getattr(event, "task_id", 0)] += 1
         elif method == START:
             parent = unpack(StartRequest, payload).parent

@@ -355,7 +355,7 @@ class InstanceActor:
         execution = self.execution
         if execution is None:
             return NOTHING
-        execution_id, _, event = unpack_result(message.payload)
+        execution_id, event = unpack_result(message.payload)
         state = execution.state
         if execution_id != state.execution_id or state.terminal_status is not None:
             return NOTHING

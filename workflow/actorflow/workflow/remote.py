@@ -82,8 +82,8 @@ def _is_of_now(execution: Execution, done: TurnDone) -> bool:
     if done.history_length != state.history_length or not 0 < done.fact_count <= len(inbox):
         return False
     # No worker was shown a turn that is older than its facts: somebody has changed the token.
-    seen = islice(inbox, done.fact_count)
-    return done.at_ns >= max(state.updated_at_ns, *(fact.at_ns for fact in seen))
+    seen_ns = [fact.at_ns for fact in islice(inbox, done.fact_count)]
+    return done.at_ns >= max(state.updated_at_ns, *seen_ns)
 
 
 def _patch_mismatch(execution: Execution, done: TurnDone) -> tuple[str, str] | None:

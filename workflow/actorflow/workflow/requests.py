@@ -199,7 +199,7 @@ def pack_result(execution_id: str, event: HistoryEvent) -> bytes:
     return execution_id.encode() + b"\n" + encode_event(event)
 
 
-def unpack_result(payload: bytes) -> tuple[str, bytes, HistoryEvent]:
-    """Return execution id, the event's own record and the event."""
+def unpack_result(payload: bytes) -> tuple[str, HistoryEvent]:
+    """Return execution id and event."""
     execution_id, _, record = payload.partition(b"\n")
-    return execution_id.decode(), record, decode_event(record)
+    return execution_id.decode(), decode_event(record)

@@ -196,7 +196,7 @@ def turn_of(  # noqa: PLR0913, PLR0917 -- one value each of two sources
         facts, at_ns = facts[: shown.fact_count], shown.at_ns
     else:
         # INVARIANT: the turn is no older than what came before it, however wrong this clock is.
-        at_ns = max(asking.now_ns, newest_ns, *(fact.at_ns for fact in facts))
+        at_ns = max(asking.now_ns, newest_ns, *[fact.at_ns for fact in facts])
     key = asking.key
     token = TurnToken(key.message_id, key.check, actor.type, present, len(past), len(facts), at_ns)
     new_events = (TurnStarted(at_ns=at_ns), *facts)
