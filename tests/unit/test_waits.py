@@ -109,6 +109,16 @@ async def test_error_of_the_work_is_its_result() -> None:
     assert waits.count == 0
 
 
+async def test_time_limit_ends_only_what_takes_longer() -> None:
+    waits = Waits()
+    assert await waits.until_stop(at_once(), timeout_s=0) == "at once"
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # it would be cancelled here
+    with pytest.raises(InterruptedWaitError):
+        await waits.until_stop(forever(), timeout_s=0)
+    assert waits.count == 0
+
+
 async def test_no_more_than_the_limit() -> None:
     waits = Waits(1)
     first = asyncio.create_task(waits.until_stop(forever()))

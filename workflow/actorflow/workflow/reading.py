@@ -158,20 +158,27 @@ class InstanceReader:
     async def _wait(
         self, actor: ActorId, phases: frozenset[str], timeout_s: float | None, *, may_appear: bool
     ) -> Instance:
+        if timeout_s is None:
+            return await self._reached(actor, phases, may_appear=may_appear)
         async with asyncio.timeout(timeout_s):
-            with self.actors.watch(actor, phases, partial(self._look, actor)) as watch:
-                if self._is_yet_to_reach(actor, phases):
-                    await watch.wait(REREAD_S)
-                while True:
-                    if isinstance(watch.seen, Instance):
-                        return watch.seen
-                    record = (await self.actors.read([actor]))[0]
-                    if record is not None and record.summary is not None:
-                        if record.summary.phase in phases:
-                            return instance_of(record)
-                    elif not may_appear:
-                        raise InstanceNotFoundError(actor.key)
-                    await watch.wait(REREAD_S)
+            return await self._reached(actor, phases, may_appear=may_appear)
+
+    async def _reached(
+        self, actor: ActorId, phases: frozenset[str], *, may_appear: bool
+    ) -> Instance:
+        with self.actors.watch(actor, phases, partial(self._look, actor)) as watch:
+            if self._is_yet_to_reach(actor, phases):
+                await watch.wait(REREAD_S)
+            while True:
+                if isinstance(watch.seen, Instance):
+                    return watch.seen
+                record = (await self.actors.read([actor]))[0]
+                if record is not None and record.summary is not None:
+                    if record.summary.phase in phases:
+                        return instance_of(record)
+                elif not may_appear:
+                    raise InstanceNotFoundError(actor.key)
+                await watch.wait(REREAD_S)
 
     def _look(self, actor: ActorId, summary: Summary) -> Instance | None:
         """Return the instance as it was just committed, from memory; None when that is not here."""

@@ -234,14 +234,15 @@ class Gate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
         return serve
 
     async def _run(self, rpc: Rpc, data: bytes, context: Any) -> bytes:
-        call = RpcCall(context, len(data))
+        size_bytes = len(data)
+        call = RpcCall(context, size_bytes)
         request = self._admitted(rpc, data, call)
         try:
             try:
-                self._bodies.hold(len(data))
+                self._bodies.hold(size_bytes)
                 answer: bytes = (await rpc.handle(request, call)).SerializeToString()
             finally:
-                self._bodies.held_bytes -= len(data)
+                self._bodies.held_bytes -= size_bytes
         except (ActorflowError, WireError, InterruptedWaitError) as err:
             raise _worded(rpc, request, err) from err
         if len(answer) > self.message_max_bytes:

@@ -268,9 +268,10 @@ class TaskHubService:
         self, wait_for: Callable[..., Coroutine[Any, Any, Instance]], instance_id: str, app_id: str
     ) -> None:
         timeout_s = min(EFFECT_WAIT_S, self._settings.start_wait_s)
+        effect = wait_for(instance_id, timeout_s=None, app_id=app_id)
         try:
-            await self._waits.until_stop(wait_for(instance_id, timeout_s=timeout_s, app_id=app_id))
-        except (TimeoutError, InterruptedWaitError, OverloadedError, InstanceNotFoundError):
+            await self._waits.until_stop(effect, timeout_s=timeout_s)
+        except (InterruptedWaitError, OverloadedError, InstanceNotFoundError):
             return  # what was asked for is committed; that its effect cannot be seen is no error
 
     def _after(self, token: str) -> str:

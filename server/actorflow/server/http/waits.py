@@ -97,9 +97,16 @@ class Waits:
         return await self.until_stop(work, gone)
 
     async def until_stop(
-        self, work: Coroutine[Any, Any, T], gone: "asyncio.Future[Any] | None" = None
+        self,
+        work: Coroutine[Any, Any, T],
+        gone: "asyncio.Future[Any] | None" = None,
+        *,
+        timeout_s: float | None = None,
     ) -> T:
-        """As `until`; `gone` is done when the client has gone, None when that cancels the caller.
+        """As `until`, and gives up after `timeout_s`; that is cheaper than `asyncio.timeout`.
+
+        Args:
+            gone: done when the client has gone; None when that cancels the caller.
 
         Raises as `until`.
         """
@@ -113,6 +120,9 @@ class Waits:
             asyncio.get_running_loop().call_soon(wait.interrupt)  # what need not wait is answered
         if gone is not None:
             gone.add_done_callback(wait.interrupt)
+        timer = None
+        if timeout_s is not None:
+            timer = asyncio.get_running_loop().call_later(timeout_s, wait.interrupt)
         try:
             return await work
         except asyncio.CancelledError:
@@ -124,4 +134,6 @@ class Waits:
             self._stop.waiting.discard(wait)
             if gone is not None:
                 gone.remove_done_callback(wait.interrupt)
+            if timer is not None:
+                timer.cancel()
             wait.end()
