@@ -8,7 +8,9 @@ import asyncio
 import builtins
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from actorflow.actors.address import checked_actor_id
 from actorflow.workflow.errors import (
@@ -71,7 +73,7 @@ class FakeEngine:
         """Bring an instance into a status."""
         self.clock_ns += 1_000
         values = {"status": status, "updated_at_ns": self.clock_ns, **changes}
-        self.instances[instance_id] = replace(self.instances[instance_id], **values)  # type: ignore[arg-type]  # checked by use
+        self.instances[instance_id] = replace(self.instances[instance_id], **values)
         async with self._changed:
             self._changed.notify_all()
 

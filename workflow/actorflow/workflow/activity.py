@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from actorflow.actors import ActorId
-from actorflow.actors.completion import key_of
 from actorflow.actors.errors import ActorflowError
 from actorflow.actors.values import from_payload, to_payload
 from actorflow.workflow.context import ActivityContext
@@ -171,10 +170,8 @@ class ActivityRunner:
         if not delivery.is_void:
             delivery.complete([result])
             return
-        message = delivery.message
         try:
-            key = key_of(message.target, message.id, message.payload)
-            await self._forward(key, [result])
+            await self._forward(delivery.key, [result])
         except ActorflowError as error:
             extra = {"instance_id": result[0].key, "cause": str(error)}
             _log.warning("result lost with its partition; the activity runs again", extra=extra)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from actorflow.actors import ActorId
-from actorflow.actors.completion import DeliveryKey, key_of
 from actorflow.workflow.requests import (
     HERE,
     REMOTE,
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from actorflow.actors import Delivery
+    from actorflow.actors.completion import DeliveryKey
     from actorflow.workflow.activity import ActivityRunner
     from actorflow.workflow.permits import Permits
     from actorflow.workflow.registry import Registry
@@ -151,17 +151,17 @@ class Dispatcher:
         item = _request(WorkItem, delivery)
         if item is None:
             return
-        has_code = self.has_code
+        has_code = not self._registry.is_empty
         if has_code and self._takes_activity(item):
             if self._permits.limit(ACTIVITIES, item.name):
-                work = Work(_key(delivery), item, delivery=delivery)
+                work = Work(delivery.key, item, delivery=delivery)
                 self._permits.enter(work, lambda: self._runner.take(delivery, item))
             else:
                 self._runner.take(delivery, item)
             return
         if has_code:
             self._mention(_ACTIVITY, item.app_id, item.name)
-        self._pool.put(Work(_key(delivery), item, delivery=delivery))
+        self._pool.put(Work(delivery.key, item, delivery=delivery))
 
     def deliver_wanted(self, delivery: Delivery) -> None:
         """See `actors.WorkerType`."""
@@ -171,17 +171,17 @@ class Dispatcher:
         is_ours = wanted.app_id == self._app_id and wanted.who != REMOTE
         if is_ours and self._registry.workflow_named(wanted.name) is not None:
             if wanted.host == self._host_id:
-                self._held[_key(delivery)] = (wanted, delivery)
+                self._held[delivery.key] = (wanted, delivery)
                 return
             ready = (_asker(wanted, delivery), WORKER_READY, wanted.execution_id.encode())
             delivery.complete([ready])
         elif wanted.who == HERE:
-            self._held[_key(delivery)] = (wanted, delivery)
+            self._held[delivery.key] = (wanted, delivery)
         else:
-            if self.has_code:
+            if not self._registry.is_empty:
                 self._mention(_WORKFLOW, wanted.app_id, wanted.name)
             is_known = wanted.stalled and wanted.host == self._host_id
-            work = Work(_key(delivery), wanted, delivery=delivery)
+            work = Work(delivery.key, wanted, delivery=delivery)
             self._pool.put(work, is_known_to_stall=is_known)
 
 
@@ -189,11 +189,6 @@ def _listed(names: list[str]) -> str:
     """Return names for a reader, not more than fit into a line."""
     shown = ", ".join(repr(name) for name in names[:_NAMES_SHOWN]) or "none"
     return shown if len(names) <= _NAMES_SHOWN else f"{shown} and {len(names) - _NAMES_SHOWN} more"
-
-
-def _key(delivery: Delivery) -> DeliveryKey:
-    message = delivery.message
-    return key_of(message.target, message.id, message.payload)
 
 
 def _asker(request: WorkItem | WorkerWanted, delivery: Delivery) -> ActorId:

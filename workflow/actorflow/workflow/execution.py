@@ -118,7 +118,7 @@ class Execution:
         self.inbox = Inbox()
         self.lineage: Lineage | None = None
         self.received: PropagatedHistory | None = None
-        self.problem = conviction_in(host.parked(actor))
+        self.problem = ""
         self.start_key = ""
         self.worker_wanted = False
         self.custom_status: str | None = None
@@ -127,6 +127,7 @@ class Execution:
     def from_record(cls, record: ActorRecord, host: ExecutionHost) -> Execution:
         """Rebuild from what is committed. Raises HistoryCorruptError."""
         self = cls(record.actor, host)
+        self.problem = conviction_in(host.parked(record.actor))
         head = head_of(record)
         self.redo = redo_of(record)
         self.start_key = head.start_key
@@ -183,7 +184,8 @@ class Execution:
 
     def status(self) -> Status:
         """Present status; PENDING while the start waits in the inbox, unless it goes on as new."""
-        return self._shown().status
+        status = self.state.status
+        return Status.RUNNING if status is Status.PENDING and self.continues else status
 
     # ---- facts ---------------------------------------------------------------------------------
 

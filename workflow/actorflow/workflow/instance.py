@@ -332,6 +332,7 @@ class InstanceActor:
             request.child_instance_id,
         )
         self.execution = Execution(self._actor_id, self._host)
+        self.execution.problem = conviction_in(self._host.parked(self._actor_id))
         seed(
             self.execution,
             effects,

@@ -1,15 +1,16 @@
 """PURE. What a client of the engine sees: instances, pages of them, and reasons for waiting."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+import msgspec
 
 from actorflow.actors.errors import way_out
 from actorflow.actors.marks import CONVICTION
 from actorflow.workflow.events import FailureDetails, HistoryEvent, Status
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instance:
+class Instance(msgspec.Struct, frozen=True, kw_only=True):
     """One workflow instance as last committed. Times are UTC nanoseconds since 1970.
 
     `input`, `output`, `custom_status` are raw texts, None when absent. `history_length` counts the
@@ -35,7 +36,7 @@ class Instance:
     history_length: int = 0
     stalled_reason: str = ""
     version: str | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = {}
     parent_app_id: str = ""
     started_at_ns: int | None = None
 

@@ -78,12 +78,12 @@ def take_turn(
 
 
 def _is_of_now(execution: Execution, done: TurnDone) -> bool:
-    state, inbox = execution.state, execution.inbox
-    if done.history_length != state.history_length or not 0 < done.fact_count <= len(inbox):
+    state = execution.state
+    if done.history_length != state.history_length or done.fact_count <= 0:
         return False
+    seen_ns = [fact.at_ns for fact in islice(execution.inbox, done.fact_count)]
     # No worker was shown a turn that is older than its facts: somebody has changed the token.
-    seen_ns = [fact.at_ns for fact in islice(inbox, done.fact_count)]
-    return done.at_ns >= max(state.updated_at_ns, *seen_ns)
+    return len(seen_ns) == done.fact_count and done.at_ns >= max(state.updated_at_ns, *seen_ns)
 
 
 def _patch_mismatch(execution: Execution, done: TurnDone) -> tuple[str, str] | None:
