@@ -84,7 +84,7 @@ class Links:
 
     def pending_count(self) -> int:
         """Entries that their receivers have not stored yet."""
-        return sum(link.pending_count for link in self._outgoing.values())
+        return sum([link.pending_count for link in self._outgoing.values()])
 
     # ---- sending -------------------------------------------------------------------------------
 

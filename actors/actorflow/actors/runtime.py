@@ -397,7 +397,8 @@ class ActorSystem:
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """See `environment.Host.spawn`."""
-        task = asyncio.create_task(work, name=name)
+        loop = self._loop or asyncio.get_running_loop()  # asking for it costs a system call
+        task = loop.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
@@ -479,7 +480,8 @@ class ActorSystem:
         """Return present sizes, summed over partitions."""
         held = [p for p in self._partitions if p.state is not PartitionState.CLOSED]
         sizes = [p.gauges() for p in held or self._partitions[:1]]  # what is closed holds nothing
-        return {name: sum(size[name] for size in sizes) for name in sizes[0]} if sizes else {}
+        sums = map(sum, zip(*[size.values() for size in sizes], strict=True))
+        return dict(zip(sizes[0], sums, strict=True)) if sizes else {}
 
 
 def _sorted_types(
