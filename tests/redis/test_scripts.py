@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +54,11 @@ class Raw:
 
     def commit(self, *head: Argument) -> Any:
         """Send a commit without effects: epoch, token, prev_seq, seq, commit id."""
-        args = (*head, "", "", "", "", "", *([0] * 11), "")
-        return self.run(script.COMMIT, self.store.partitions[0].shared, *args)
+        epoch, token, prev_seq, seq, commit_id = (bytes_of(part) for part in head)
+        numbers = b" ".join([epoch, prev_seq, seq, *[b"0"] * 16])
+        return self.run(
+            script.COMMIT, self.store.partitions[0].shared, token, commit_id, "", numbers
+        )
 
 
 @pytest.fixture
@@ -178,27 +181,25 @@ class TestChecks:
         commit = good_commit(owner)
         with any_server.client() as client:
             command = _unpacked(pack_commit(commit, keys))
-            for index in range(14, len(command)):
-                for count in (b"1", b"7", b""):
-                    spoiled = [*command[:index], *([count] if count else []), *command[index + 1 :]]
-                    spoiled[1] = script.COMMIT.sha.encode()
-                    if b"x" * 40 in spoiled or spoiled == command:
-                        continue
-                    try:
-                        answer = client.execute_command(*spoiled)
-                    except redis.ResponseError:
-                        assert snapshot(any_server) == before, index
-                        continue
-                    if answer[0] == b"OK":  # a value changed, not the frame
-                        client.flushall()
-                        await store.close()
-                        store.cluster_id = ""
-                        await store.open()
-                        owner = await prepared(store)
-                        before = snapshot(any_server)
-                        command = _unpacked(pack_commit(good_commit(owner), keys))
-                    else:
-                        assert snapshot(any_server) == before, index
+            for place in _places(command):
+                spoiled = _spoiled(command, *place)
+                if spoiled == command:
+                    continue
+                try:
+                    answer = client.execute_command(*spoiled)
+                except redis.ResponseError:
+                    assert snapshot(any_server) == before, place
+                    continue
+                if answer[0] == b"OK":  # a value changed, not the frame
+                    client.flushall()
+                    await store.close()
+                    store.cluster_id = ""
+                    await store.open()
+                    owner = await prepared(store)
+                    before = snapshot(any_server)
+                    command = _unpacked(pack_commit(good_commit(owner), keys))
+                else:
+                    assert snapshot(any_server) == before, place
 
     async def test_script_that_fails_after_its_checks_is_no_refusal(
         self, any_server: Server, store: RedisStore, monkeypatch: pytest.MonkeyPatch
@@ -249,6 +250,28 @@ def good_commit(owner: Owner) -> Commit:
 def snapshot(server: Server) -> dict[bytes, bytes]:
     with server.client() as client:
         return {key: client.dump(key) for key in client.keys("*")}
+
+
+def _places(command: list[bytes]) -> Iterator[tuple[int, int | None, bytes]]:
+    """Yield where to spoil a commit and what to put there, b"" to leave it out: whole arguments,
+    and words of those that have several."""
+    for index in range(14, len(command)):
+        for count in (b"1", b"7", b""):
+            yield index, None, count
+        words = command[index].split(b" ")
+        if len(words) > 1:
+            for word in range(len(words)):
+                for count in (b"1", b"7", b"-1", b"1.5", b"x", b""):
+                    yield index, word, count
+
+
+def _spoiled(command: list[bytes], index: int, word: int | None, text: bytes) -> list[bytes]:
+    put = [text] if text else []
+    if word is None:
+        return [*command[:index], *put, *command[index + 1 :]]
+    words = command[index].split(b" ")
+    words[word : word + 1] = put
+    return [*command[:index], b" ".join(words), *command[index + 1 :]]
 
 
 def _unpacked(packed: PackedCommit) -> list[bytes]:

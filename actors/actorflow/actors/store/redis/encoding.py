@@ -6,7 +6,8 @@ types. All integers are at most 64 bits, because every other store keeps them so
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.msgpack import Decoder, Encoder
 
@@ -15,6 +16,8 @@ from actorflow.actors.ports import DueReminder, EntryId, LinkEntry, LinkMark, Me
 from actorflow.actors.store.redis.script import COMMIT, COMMIT_WHEN_FULL
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from actorflow.actors.ports import ActorWrite, Commit
     from actorflow.actors.store.redis.keys import PartitionKeys, TypeNames
     from actorflow.actors.store.redis.script import Argument, Command, Script
@@ -36,52 +39,38 @@ decode_mark = Decoder(LinkMark).decode
 _decode_entry = Decoder(LinkEntry).decode
 
 _EMPTY = Standing()
+_NUMBERS = b" ".join([b"%d"] * 19)
 _PLACE_BYTES = 4 + 16 + 16
 
 
-class PackedCommit:
-    """A commit ready to be sent: the same command every time."""
+class PackedCommit(NamedTuple):
+    """A commit ready to be sent. The same one is packed to the same command each time."""
 
-    __slots__ = ("_command", "_script", "commit", "fault", "is_doubtful")
-
-    def __init__(self, commit: Commit, script: Script, command: Command, fault: str) -> None:
-        self.commit = commit
-        self._script = script
-        self._command = command
-        self.fault = fault
-        """What is wrong with it, or ""; it is sent all the same, since an owner that was fenced out
-        must hear that first."""
-        self.is_doubtful = False
-        """Whether nobody knows if a server has carried it out."""
-
-    @property
-    def script(self) -> Script:
-        """The script of `command`. What may have been done already must be answered by a full
-        server as well."""
-        return COMMIT_WHEN_FULL if self.is_doubtful else self._script
-
-    @property
-    def command(self) -> Command:
-        """The call of `script`."""
-        if self.is_doubtful:
-            return (self._command[0], COMMIT_WHEN_FULL.sha, *self._command[2:])
-        return self._command
+    script: Script
+    command: Command
+    fault: str
+    """What is wrong with it, or ""; it is sent all the same, since an owner that was fenced out
+    must hear that first."""
 
 
-def pack_commit(commit: Commit, keys: PartitionKeys) -> PackedCommit:
-    """Encode a commit for its partition."""
+def pack_commit(commit: Commit, keys: PartitionKeys, *, is_repeated: bool = False) -> PackedCommit:
+    """Encode a commit for its partition.
+
+    Args:
+        is_repeated: whether it may have been done already, which a full server must answer as well.
+    """
     fault = fault_in(_EMPTY, commit)
     if not fault:
-        creates = [write.number for write in commit.actors if write.create]
-        script = COMMIT if creates else COMMIT_WHEN_FULL
         try:
-            command = script.call(*_arguments(commit, keys, creates))
-            return PackedCommit(commit, script, command, "")
+            names, args, creates = _arguments(commit, keys)
         except (UnicodeEncodeError, OverflowError) as error:
             fault = f"{type(error).__name__}: {error}"
-    lease = commit.lease
-    head = (lease.epoch, lease.token, commit.prev_seq, 0, _sendable(commit.commit_id), "1")
-    return PackedCommit(commit, COMMIT_WHEN_FULL, COMMIT_WHEN_FULL.call(keys.shared, head), fault)
+        else:
+            script = COMMIT if creates and not is_repeated else COMMIT_WHEN_FULL
+            return PackedCommit(script, script.call(names, args), "")
+    numbers = _NUMBERS % (commit.lease.epoch, commit.prev_seq, 0, 1, *[0] * 15)
+    args = [commit.lease.token, _sendable(commit.commit_id), "", numbers]
+    return PackedCommit(COMMIT_WHEN_FULL, COMMIT_WHEN_FULL.call(keys.shared, args), fault)
 
 
 def reminder_member(number: int, name: str) -> str:
@@ -115,46 +104,45 @@ def decode_summary(phase: bytes, data: bytes) -> Summary:
 
 
 def _arguments(
-    commit: Commit, keys: PartitionKeys, creates: list[int]
-) -> tuple[list[Argument], list[Argument]]:
-    """Return keys and arguments of the script.
+    commit: Commit, keys: PartitionKeys
+) -> tuple[list[Argument], list[Argument], list[int]]:
+    """Return keys and arguments of the script, and the numbers of actors that it creates.
 
     Raises:
         UnicodeEncodeError, OverflowError: no server can take it. Each text from outside is encoded
             here, since one that cannot be would spoil the pipeline that it is in.
     """
-    lease = commit.lease
-    puts = commit.put_messages
-    types: dict[str, tuple[int, TypeNames]] = {}
+    lease, seq, puts = commit.lease, _checked(commit.seq), commit.put_messages
+    types: dict[str, tuple[TypeNames, bytes]] = {}
     names: list[str] = []
     writes: list[Argument] = []
-    due: list[Argument] = []
-    rows: list[Argument] = []
-    gone: list[Argument] = []
-    ordered = sorted(commit.actors, key=_creates_last) if creates else commit.actors
-    for write in ordered:
+    creates: list[int] = []
+    reminders: tuple[list[Argument], list[Argument], list[Argument]] = ([], [], [])
+    for write in _creates_last(commit.actors):
         actor_type, key = write.actor
         known = types.get(actor_type)
         if known is None:
-            known = types[actor_type] = (len(types) + 1, keys.names_of(actor_type))
-        type_names = known[1]
-        names += (type_names.state + key, type_names.log + key)
-        _add_write(writes, write, known[0], commit.seq)
+            found = keys.names_of(actor_type)
+            known = types[actor_type] = (found, b"%d %d" % (len(types) + 1, found.state_bytes))
+        (state, log, _, _), type_words = known
+        names += (state + key, log + key)
+        _add_write(writes, write, type_words, seq)
+        if write.create:
+            creates.append(_checked(write.number))
         if write.put_reminders or write.delete_reminders:
-            _add_reminders(write, due, rows, gone)
+            _add_reminders(write, *reminders)
     "".join((*names, lease.token, commit.commit_id, commit.cursor)).encode()
     messages, parked = _messages(commit)
-    args: list[Argument] = [
+    due, _, gone = reminders
+    numbers = _NUMBERS % (
         lease.epoch,
-        lease.token,
         commit.prev_seq,
-        _checked(commit.seq),
-        commit.commit_id,
-        "",
-        min(creates) if creates else "",
-        _checked(max(creates) + 1) if creates else "",
-        puts[0].id if puts else "",
-        _checked(puts[-1].id + 1) if puts else "",
+        seq,
+        0,
+        min(creates) if creates else 0,
+        _checked(max(creates) + 1) if creates else 0,
+        puts[0].id if puts else 0,
+        _checked(puts[-1].id + 1) if puts else 0,
         len(types),
         len(commit.actors),
         len(puts),
@@ -166,15 +154,17 @@ def _arguments(
         len(commit.put_outbox),
         len(commit.trim_outbox),
         len(commit.put_marks),
-        commit.cursor,
-    ]
-    args += [known[1].state_bytes for known in types.values()]
-    for part in (messages, commit.delete_messages, parked, due, rows, gone):
+    )
+    args: list[Argument] = [lease.token, commit.commit_id, commit.cursor, numbers]
+    args += messages
+    args += commit.delete_messages
+    args += parked
+    for part in reminders:
         args += part
     if commit.put_outbox or commit.trim_outbox or commit.put_marks:
         _add_links(args, commit)
     args += writes
-    return [*keys.shared, *[known[1].index_key for known in types.values()], *names], args
+    return [*keys.shared, *[found.index_key for found, _ in types.values()], *names], args, creates
 
 
 def _messages(commit: Commit) -> tuple[list[Argument], list[Argument]]:
@@ -190,40 +180,52 @@ def _messages(commit: Commit) -> tuple[list[Argument], list[Argument]]:
     return messages, parked
 
 
-def _creates_last(write: ActorWrite) -> bool:
-    return not write.delete
+def _creates_last(writes: Sequence[ActorWrite]) -> Sequence[ActorWrite]:
+    if len(writes) > 1:
+        return sorted(writes, key=attrgetter("create"))
+    return writes
 
 
-def _add_write(args: list[Argument], write: ActorWrite, type_index: int, seq: int) -> None:
-    if write.delete:
-        args += ("d", write.number, type_index, "", 0, 0, 0, 0)
+def _add_write(args: list[Argument], write: ActorWrite, type_words: bytes, seq: int) -> None:
+    """Add a write's head, a text of nine words, and behind it what the head counts."""
+    _, number, create, delete, summary, put, deleted, log_reset, log_start, log, armed, off = write
+    if delete:
+        args.append(b"d %d %b 0 0 0 0 " % (number, type_words))
         return
-    pairs: list[Argument] = []
-    kind = "w"
-    if write.create:
-        kind = "c"
-        pairs += ("n", _checked(write.number))
-    elif write.log_reset:
-        kind = "r"
-        pairs += ("g", seq)
-    phase = b""
-    summary = write.summary
+    at = len(args)
+    args.append(b"")  # the head, which counts what follows
+    kind, phase = b"w", b""
+    if create:
+        kind = b"c"
+        args += (b"n", number)
+    elif log_reset:
+        kind = b"r"
+        args += (b"g", seq)
     if summary is not None:
-        phase = b"=" + summary.phase.encode()
-        if write.create:
-            pairs += ("p", phase[1:])
-        pairs += ("u", encode_summary(summary))
-    for name, value in write.put_fields:
-        pairs += (b"f" + name.encode(), value)
-    for reminder in write.put_reminders:
-        pairs += (b"r" + reminder.name.encode(), "")
-    deletes: list[Argument] = [b"f" + name.encode() for name in write.delete_fields]
-    deletes += [b"r" + name.encode() for name in write.delete_reminders]
-    log = write.log_append
-    args += (kind, write.number, type_index, phase)
-    args += (len(pairs) // 2, len(deletes), len(log), write.log_start)
-    args += pairs
-    args += deletes
+        text = summary.phase.encode()
+        phase = b"=" + text
+        if create:
+            args += (b"p", text)
+        args += (b"u", encode_summary(summary))
+    for name, value in put:
+        args += (b"f" + name.encode(), value)
+    for reminder in armed:
+        args += (b"r" + reminder.name.encode(), b"")
+    pairs = (len(args) - at) // 2
+    for name in deleted:
+        args.append(b"f" + name.encode())
+    for name in off:
+        args.append(b"r" + name.encode())
+    args[at] = b"%b %d %b %d %d %d %d %b" % (
+        kind,
+        number,
+        type_words,
+        pairs,
+        len(deleted) + len(off),
+        len(log),
+        log_start,
+        phase,
+    )
     args += log
 
 

@@ -9,9 +9,10 @@ from hiredis import pack_command
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from actorflow.actors.store.redis.errors import failure
+from actorflow.actors.store.redis.silence import Silence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from redis.asyncio.connection import AbstractConnection, ConnectionPool
 
@@ -22,10 +23,6 @@ PIPELINES_MAX = 2
 
 CALLS_MAX = 256
 """Calls in one pipeline."""
-
-RENEW_SHARE = 0.125
-"""Share of the time-out after which an answer puts it off: to do so at each answer costs more than
-to read it."""
 
 _Call: TypeAlias = "tuple[Sequence[Command], asyncio.Future[list[Any]]]"
 
@@ -51,7 +48,10 @@ class PipelineLane:
         self._doubt = doubt
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: list[_Call] = []
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._senders: set[asyncio.Task[None]] = set()
+        self._alone: set[asyncio.Task[None]] = set()
+        self._resting: list[asyncio.Future[None]] = []
+        self._is_finishing = False
         self._connections: list[AbstractConnection] = []
         self._idle: list[AbstractConnection] = []
 
@@ -75,11 +75,11 @@ class PipelineLane:
             loop = self._loop = asyncio.get_running_loop()
         future: asyncio.Future[list[Any]] = loop.create_future()
         if alone:
-            self._begin([(commands, future)])
+            self._spawn(self._send_alone((commands, future)), self._alone)
         else:
             self._waiting.append((commands, future))
             if len(self._waiting) == 1:
-                loop.call_soon(self._go_on)
+                self._wake_sender()
         return future
 
     async def block(self, command: Command) -> Any:
@@ -95,7 +95,7 @@ class PipelineLane:
                 connection = await self._take()
                 try:
                     await connection.send_packed_command([pack_command(command)])  # type: ignore[arg-type]  # its stub: one element
-                    reply = await self._answer(connection)
+                    (reply,) = await self._answers(connection, 1)
                 finally:
                     self._idle.append(connection)
         except (RedisError, OSError):
@@ -107,39 +107,69 @@ class PipelineLane:
 
     async def finish(self) -> None:
         """Wait until all answers are there."""
-        while self._waiting or self._under_way:
-            self._go_on()
-            await asyncio.wait(set(self._under_way))
+        self._is_finishing = True
+        while self._resting:
+            self._wake_sender()
+        while tasks := self._senders | self._alone:
+            await asyncio.wait(tasks)
+        self._is_finishing = False
 
-    def _go_on(self) -> None:
-        if self._waiting and len(self._under_way) < PIPELINES_MAX:
-            calls, self._waiting = self._waiting[:CALLS_MAX], self._waiting[CALLS_MAX:]
-            self._begin(calls)
+    def _wake_sender(self) -> None:
+        """See to it that what waits is taken in the next turn of the loop, unless as many pipelines
+        are under way as may be: then it is taken when one of them ends."""
+        while self._resting:
+            rest = self._resting.pop()
+            if not rest.done():
+                rest.set_result(None)
+                return
+        if len(self._senders) < PIPELINES_MAX:
+            self._spawn(self._send_what_waits(), self._senders)
 
-    def _begin(self, calls: list[_Call]) -> None:
-        task = asyncio.create_task(self._exchange(calls), name="redis-pipeline")  # noqa: TID251 -- see `finish`
-        self._under_way.add(task)
+    def _spawn(self, work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]]) -> None:
+        task = asyncio.create_task(work, name="redis-pipeline")  # noqa: TID251 -- see `finish`
+        among.add(task)
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
-        self._go_on()
+        self._senders.discard(task)
+        self._alone.discard(task)
+        if self._waiting:
+            self._wake_sender()
 
-    async def _exchange(self, calls: list[_Call]) -> None:
-        loop, sent = asyncio.get_running_loop(), False
-        renew_s = loop.time() + self._timeout_s * RENEW_SHARE
+    async def _send_what_waits(self) -> None:
+        """Send one pipeline after the other. A task for each would cost more than a small call."""
+        loop, silence = asyncio.get_running_loop(), Silence(self._timeout_s)
         try:
-            async with asyncio.timeout(self._timeout_s) as limit:
+            while self._waiting or not self._is_finishing:
+                if self._waiting:
+                    calls, self._waiting = self._waiting[:CALLS_MAX], self._waiting[CALLS_MAX:]
+                    await self._exchange(calls, silence)
+                else:
+                    rest = loop.create_future()
+                    self._resting.append(rest)
+                    await rest
+        finally:
+            silence.stop()
+
+    async def _send_alone(self, call: _Call) -> None:
+        silence = Silence(self._timeout_s)
+        try:
+            await self._exchange([call], silence)
+        finally:
+            silence.stop()
+
+    async def _exchange(self, calls: list[_Call], silence: Silence) -> None:
+        sent = False
+        try:
+            with silence:
                 connection = await self._take()
                 try:
                     sent = True
                     commands = [command for call, _ in calls for command in call]
                     await connection.send_packed_command([pack_command(c) for c in commands])  # type: ignore[arg-type]  # its stub: one element
                     for call, future in calls:
-                        replies = [await self._answer(connection) for _ in call]
-                        if (now_s := loop.time()) > renew_s:
-                            renew_s = now_s + self._timeout_s * RENEW_SHARE
-                            limit.reschedule(now_s + self._timeout_s)
+                        replies = await self._answers(connection, len(call))
+                        silence.heard()
                         if not future.done():
                             future.set_result(replies)
                 finally:
@@ -152,6 +182,8 @@ class PipelineLane:
             for _, future in calls:
                 if not future.done():
                     future.set_exception(problem)
+            if isinstance(error, asyncio.CancelledError):
+                raise
 
     async def _take(self) -> AbstractConnection:
         """Return a connection that is open and has no unread answers. It stays the lane's: the
@@ -171,10 +203,14 @@ class PipelineLane:
             raise
         return connection
 
-    async def _answer(self, connection: AbstractConnection) -> Any:
-        try:
-            return await connection.read_response()
-        except ResponseError as error:
-            if isinstance(error, ReadOnlyError):
-                self._doubt()
-            return error
+    async def _answers(self, connection: AbstractConnection, count: int) -> list[Any]:
+        """Read so many answers, errors among them."""
+        answers: list[Any] = []
+        while len(answers) < count:
+            try:
+                answers.append(await connection.read_response())
+            except ResponseError as error:
+                if isinstance(error, ReadOnlyError):
+                    self._doubt()
+                answers.append(error)
+        return answers

@@ -14,7 +14,7 @@ from actorflow.actors.store.redis import cluster, reads, search
 from actorflow.actors.store.redis.acknowledged import Acknowledged
 from actorflow.actors.store.redis.checks import check_server
 from actorflow.actors.store.redis.client import ClusterClient, RedisClient, open_client
-from actorflow.actors.store.redis.encoding import PackedCommit, pack_commit
+from actorflow.actors.store.redis.encoding import pack_commit
 from actorflow.actors.store.redis.inspection import inspect
 from actorflow.actors.store.redis.keys import host_inbox_name, members_name
 from actorflow.actors.store.redis.script import ACQUIRE, RELEASE, RENEW
@@ -93,7 +93,8 @@ class RedisStore:
         self._given_client = client
         self._client: Client | None = None
         self._partitions: tuple[PartitionKeys, ...] = ()
-        self._packed: dict[int, PackedCommit] = {}
+        self._doubtful: dict[int, Commit] = {}
+        """Of which nobody knows whether a server has carried them out; one a partition."""
         self._acknowledged = Acknowledged()
         self.warnings: list[str] = []
         """What `open` found that should be mended, in words for a person."""
@@ -197,7 +198,7 @@ class RedisStore:
     async def close(self) -> None:
         """Finish what is under way and close all connections; see `Store.close`."""
         client, self._client = self._client, None
-        self._packed.clear()
+        self._doubtful.clear()
         if client is not None:
             await client.close()
 
@@ -220,7 +221,7 @@ class RedisStore:
         match reply[0]:
             case b"OWN":
                 epoch, seq, number, message_id, abandoned = map(int, reply[1:6])
-                self._packed.pop(partition, None)
+                self._doubtful.pop(partition, None)
                 self._acknowledged.found(partition, seq, before)
                 self._acknowledged.note(partition, seq)
                 lease = Lease(partition, epoch, token)
@@ -262,19 +263,19 @@ class RedisStore:
         """
         partition = commit.lease.partition
         client, keys = self._at(partition)
-        packed = self._packed.get(partition)
-        if packed is None or packed.commit is not commit:
-            packed = self._packed[partition] = pack_commit(commit, keys)
+        is_repeated = self._doubtful.get(partition) is commit
+        script, command, fault = pack_commit(commit, keys, is_repeated=is_repeated)
         before = self._acknowledged.before(partition)
         try:
-            reply = await self._send(client, keys.slot, packed.script, packed.command)
+            reply = await self._send(client, keys.slot, script, command)
         except StoreUnavailableError as error:
-            if packed.is_doubtful:
+            if is_repeated:
                 error.written = None  # an earlier try may have been carried out
-            packed.is_doubtful = error.written is None
+            elif error.written is None:
+                self._doubtful[partition] = commit
             raise
-        if self._packed.get(partition) is packed:
-            del self._packed[partition]
+        if is_repeated:
+            self._doubtful.pop(partition, None)
         match reply[0]:
             case b"OK" | b"ALREADY":
                 self._acknowledged.note(partition, commit.seq)
@@ -285,7 +286,7 @@ class RedisStore:
                 self._acknowledged.found(partition, int(reply[1]), before)
                 return CommitResult.SEQ
             case b"BAD":
-                fault = packed.fault or reply[1].decode(errors="replace")
+                fault = fault or reply[1].decode(errors="replace")
                 _log.error("commit %s is malformed: %s", commit.commit_id, fault)
                 return CommitResult.BAD
         raise _strange(keys, reply)

@@ -5,16 +5,22 @@ compared as strings: a Lua number is a double and loses digits above 2^53.
 
 KEYS: 1 meta, 2 messages, 3 parked, 4 due, 5 reminders, 6 outbox, 7 marks, then one index for each
 actor type of the commit, then for each write its state and its log.
-ARGV: 1 epoch, 2 token, 3 prev_seq, 4 seq, 5 commit id, 6 "1" when the sender found a fault,
-7 lowest created number, 8 next actor number, 9 first message id, 10 next message id ("" where the
-commit has none), then counts: 11 types, 12 writes, 13 put messages, 14 deleted messages,
-15 parked messages that must be stored, 16 all parked, 17 put reminders, 18 deleted reminders,
-19 put outbox entries, 20 outbox ranges to trim, 21 marks; 22 cursor, "" to leave it.
-Then, in this order: the length of the state prefix of each type; (id, row) of put messages; ids of
-deleted ones; (id, reason) of parked ones; (due, member) and (member, row) of put reminders; members
-of deleted ones; ("0", entry) of the outbox; (low, high) to trim; (source, row) of marks; and the
-writes, each with a head of eight, explained at `check_write`.
+ARGV: 1 token, 2 commit id, 3 cursor, "" to leave it, 4 numbers, one blank between two: epoch,
+prev_seq, seq, 1 when the sender found a fault; lowest created number, next actor number, first
+message id, next message id (0 where the commit has none); then counts: types, writes, put messages,
+deleted messages, parked messages that must be stored, all parked, put reminders, deleted reminders,
+put outbox entries, outbox ranges to trim, marks.
+Then, in this order: (id, row) of put messages; ids of deleted ones; (id, reason) of parked ones;
+(due, member) and (member, row) of put reminders; members of deleted ones; ("0", entry) of the
+outbox; (low, high) to trim; (source, row) of marks; and the writes, each with a head, explained at
+`check_write`.
+
+Few long arguments cost less than many short ones, on both sides.
 ]]
+local epoch, prev_seq, seq, faulty, lowest_number, next_number, first_message, next_message, types,
+  writes, puts, dels, stored_parks, parks, dues, gones, outs, trims, marks =
+  string.match(ARGV[4], '^' .. string.rep('(%S+) ', 8) .. string.rep('(%d+) ', 10) .. '(%d+)$')
+local token, commit_id = ARGV[1], ARGV[2]
 local M = redis.call('HMGET', KEYS[1], 'epoch', 'owner', 'seq', 'last', 'number', 'message', 'ttl')
 
 local function renew(...)
@@ -23,34 +29,33 @@ local function renew(...)
   redis.call('HSET', KEYS[1], 'until', string.format('%.0f', until_ms), ...)
 end
 
-if M[1] ~= ARGV[1] or M[2] ~= ARGV[2] or ARGV[2] == '' then return {'FENCED', M[1] or ''} end
-if M[4] == ARGV[5] and ARGV[5] ~= '' then
+if not epoch then return {'BAD', 'the numbers cannot be read'} end
+if M[1] ~= epoch or M[2] ~= token or token == '' then return {'FENCED', M[1] or ''} end
+if M[4] == commit_id and commit_id ~= '' then
   renew() -- a write, so that a WAIT behind this answer waits for it
   return {'ALREADY', M[3]}
 end
-if M[3] ~= ARGV[3] then return {'SEQ', M[3]} end
-if ARGV[6] == '1' then return {'BAD', 'the sender found a fault'} end
+if M[3] ~= prev_seq then return {'SEQ', M[3]} end
+if faulty == '1' then return {'BAD', 'the sender found a fault'} end
 
 local CHUNK = 3990 -- arguments of one call; even, so that pairs stay together
-local ATTRIBUTES = 8
-local types, writes = tonumber(ARGV[11]), tonumber(ARGV[12])
-local at = 23
+types, writes = tonumber(types), tonumber(writes)
+local at = 5
 local SHARED = 7
 local function take(count) -- reserve `count` arguments; answer the first and the last
   local first = at
   at = at + count
   return first, at - 1
 end
-local prefix = take(types) - 1
-local put_first, put_last = take(2 * ARGV[13])
-local del_first, del_last = take(tonumber(ARGV[14]))
-local park_first, park_last = take(2 * ARGV[16])
-local due_first, due_last = take(2 * ARGV[17])
-local row_first, row_last = take(2 * ARGV[17])
-local gone_first, gone_last = take(tonumber(ARGV[18]))
-local out_first, out_last = take(2 * ARGV[19])
-local trim_first, trim_last = take(2 * ARGV[20])
-local mark_first, mark_last = take(2 * ARGV[21])
+local put_first, put_last = take(2 * puts)
+local del_first, del_last = take(tonumber(dels))
+local park_first, park_last = take(2 * parks)
+local due_first, due_last = take(2 * dues)
+local row_first, row_last = take(2 * dues)
+local gone_first, gone_last = take(tonumber(gones))
+local out_first, out_last = take(2 * outs)
+local trim_first, trim_last = take(2 * trims)
+local mark_first, mark_last = take(2 * marks)
 
 local function below(a, b) -- a < b, for natural numbers without leading zeros
   if #a ~= #b then return #a < #b end
@@ -58,48 +63,48 @@ local function below(a, b) -- a < b, for natural numbers without leading zeros
 end
 
 -- The first pass: checks alone. What it learns of a write is kept for the second pass.
-local start, type_of, sets, dels, adds, phase_before = {}, {}, {}, {}, {}, {}
-local touched = {}
-local KINDS = {d = true, c = true, w = true, r = true}
+local learned, touched = {}, {}
 
-local function count(text) -- a whole number from 0, or an error that ends the checks
-  local number = tonumber(text)
-  assert(number and number >= 0 and number % 1 == 0, 'a count is no number')
-  return number
-end
+--[[ A write's head is one text, a blank between two words: kind (d delete, c create, w write, r write
+after dropping the log), number, index of its type, length of its state's name before the key, count
+of pairs to set, of fields to delete, of log entries, the length that the log must have, and to the
+end the phase ("" unchanged, else "=" and the phase). Behind it what was counted. ]]
+local HEAD = '^([dcwr]) (%S+) (%d+) (%d+) (%d+) (%d+) (%d+) (%S+) (.*)$'
 
---[[ A write's head: kind (d delete, c create, w write, r write after dropping the log), number,
-index of its type, phase ("" unchanged, else "=" and the phase), count of pairs to set, of fields to
-delete, of log entries, and the length that the log must have. Behind it what was counted. ]]
 local function check_write(j)
-  local head, _ = take(ATTRIBUTES)
-  start[j] = head
-  sets[j] = take(2 * count(ARGV[head + 4]))
-  dels[j] = take(count(ARGV[head + 5]))
-  adds[j] = take(count(ARGV[head + 6]))
-  type_of[j] = count(ARGV[head + 2])
-  if not KINDS[ARGV[head]] or type_of[j] < 1 or type_of[j] > types then return 'has a wrong head' end
-  local state = KEYS[SHARED + types + 2 * j - 1]
-  local kind = ARGV[head]
+  local kind, number, index, bytes, pairs, fields, entries, length, phase =
+    string.match(ARGV[take(1)], HEAD)
+  index = tonumber(index)
+  if not kind or index < 1 or index > types then return 'a write has a wrong head' end
+  local state, log = KEYS[SHARED + types + 2 * j - 1], KEYS[SHARED + types + 2 * j]
+  local write = {
+    kind = kind, number = number, phase = phase, state = state, log = log,
+    key = string.sub(state, bytes + 1), index = KEYS[SHARED + index]
+  }
+  learned[j] = write
+  write.set_first, write.set_last = take(2 * pairs)
+  write.del_first, write.del_last = take(tonumber(fields))
+  write.add_first, write.add_last = take(tonumber(entries))
   local stored = redis.call('HMGET', state, 'n', 'p')
-  phase_before[j] = stored[2]
+  write.phase_before = stored[2]
+  local fault
   if kind == 'c' then
     if touched[state] == 'gone' then
-      phase_before[j] = false
+      write.phase_before = false
     elseif stored[1] or touched[state] then
-      return 'exists already'
+      fault = 'exists already'
     end
     touched[state] = 'created'
-    return nil
-  end
-  if stored[1] ~= ARGV[head + 1] then return 'does not exist under its number' end
-  if kind == 'd' then
+  elseif stored[1] ~= number then
+    fault = 'does not exist under its number'
+  elseif kind == 'd' then
     touched[state] = 'gone'
-  elseif kind == 'w' and ARGV[head + 6] ~= '0' then
-    local length = redis.call('LLEN', KEYS[SHARED + types + 2 * j])
-    if string.format('%.0f', length) ~= ARGV[head + 7] then return 'has a log of another length' end
+  elseif kind == 'w' and entries ~= '0' then
+    if string.format('%.0f', redis.call('LLEN', log)) ~= length then
+      fault = 'has a log of another length'
+    end
   end
-  return nil
+  return fault and 'actor ' .. number .. ' ' .. fault
 end
 
 local function check()
@@ -111,18 +116,21 @@ local function check()
   redis.call('ZCARD', KEYS[6])
   redis.call('HLEN', KEYS[7])
   for i = 1, types do redis.call('ZCARD', KEYS[SHARED + i]) end
-  if ARGV[7] ~= '' and below(ARGV[7], M[5]) then return 'an actor number was used before' end
-  if ARGV[9] ~= '' and below(ARGV[9], M[6]) then return 'a message id was used before' end
+  if lowest_number ~= '0' and below(lowest_number, M[5]) then
+    return 'an actor number was used before'
+  end
+  if first_message ~= '0' and below(first_message, M[6]) then
+    return 'a message id was used before'
+  end
   for i = del_first, del_last do
     if redis.call('HEXISTS', KEYS[2], ARGV[i]) == 0 then return 'a deleted message is not stored' end
   end
-  for i = park_first, park_first + 2 * ARGV[15] - 1, 2 do
+  for i = park_first, park_first + 2 * stored_parks - 1, 2 do
     if redis.call('HEXISTS', KEYS[2], ARGV[i]) == 0 then return 'a parked message is not stored' end
   end
-  for i = 1, types do count(ARGV[prefix + i]) end
   for j = 1, writes do
     local fault = check_write(j)
-    if fault then return 'actor ' .. ARGV[start[j] + 1] .. ' ' .. fault end
+    if fault then return fault end
   end
   if at ~= #ARGV + 1 or #KEYS ~= SHARED + types + 2 * writes then return 'counts do not fit' end
   return nil
@@ -141,52 +149,49 @@ end
 
 local function phase_member(phase, key) return 'p' .. #phase .. ':' .. phase .. key end
 
-local function forget(j, head)
-  local state, index = KEYS[SHARED + types + 2 * j - 1], KEYS[SHARED + type_of[j]]
-  local key = string.sub(state, ARGV[prefix + type_of[j]] + 1)
-  for _, field in ipairs(redis.call('HKEYS', state)) do
+local function forget(write)
+  for _, field in ipairs(redis.call('HKEYS', write.state)) do
     if string.sub(field, 1, 1) == 'r' then
-      local digits = ARGV[head + 1]
+      local digits = write.number
       local member = string.char(96 + #digits) .. digits .. string.sub(field, 2)
       redis.call('ZREM', KEYS[4], member)
       redis.call('HDEL', KEYS[5], member)
     end
   end
-  redis.call('ZREM', index, 'k' .. key)
-  if phase_before[j] then redis.call('ZREM', index, phase_member(phase_before[j], key)) end
-  redis.call('UNLINK', state, KEYS[SHARED + types + 2 * j])
+  redis.call('ZREM', write.index, 'k' .. write.key)
+  if write.phase_before then
+    redis.call('ZREM', write.index, phase_member(write.phase_before, write.key))
+  end
+  redis.call('UNLINK', write.state, write.log)
 end
 
-local function reindex(j, head, kind)
-  local state, index = KEYS[SHARED + types + 2 * j - 1], KEYS[SHARED + type_of[j]]
-  local key = string.sub(state, ARGV[prefix + type_of[j]] + 1)
-  if ARGV[head + 3] == '' then -- created without a summary
+local function reindex(write)
+  local index, key, before = write.index, write.key, write.phase_before
+  if write.phase == '' then -- created without a summary
     redis.call('ZADD', index, 0, 'k' .. key)
     return
   end
-  local phase = string.sub(ARGV[head + 3], 2)
-  if kind == 'c' then -- its phase is among the pairs
+  local phase = string.sub(write.phase, 2)
+  if write.kind == 'c' then -- its phase is among the pairs
     redis.call('ZADD', index, 0, 'k' .. key, 0, phase_member(phase, key))
     return
   end
-  if phase == phase_before[j] then return end
-  if phase_before[j] then redis.call('ZREM', index, phase_member(phase_before[j], key)) end
+  if phase == before then return end
+  if before then redis.call('ZREM', index, phase_member(before, key)) end
   redis.call('ZADD', index, 0, phase_member(phase, key))
-  redis.call('HSET', state, 'p', phase)
+  redis.call('HSET', write.state, 'p', phase)
 end
 
 for j = 1, writes do
-  local head = start[j]
-  local kind = ARGV[head]
-  if kind == 'd' then
-    forget(j, head)
+  local write = learned[j]
+  if write.kind == 'd' then
+    forget(write)
   else
-    local state, log = KEYS[SHARED + types + 2 * j - 1], KEYS[SHARED + types + 2 * j]
-    if kind == 'r' then redis.call('UNLINK', log) end
-    call('HSET', state, sets[j], dels[j] - 1)
-    call('HDEL', state, dels[j], adds[j] - 1)
-    call('RPUSH', log, adds[j], adds[j] + ARGV[head + 6] - 1)
-    if kind == 'c' or ARGV[head + 3] ~= '' then reindex(j, head, kind) end
+    if write.kind == 'r' then redis.call('UNLINK', write.log) end
+    call('HSET', write.state, write.set_first, write.set_last)
+    call('HDEL', write.state, write.del_first, write.del_last)
+    call('RPUSH', write.log, write.add_first, write.add_last)
+    if write.kind == 'c' or write.phase ~= '' then reindex(write) end
   end
 end
 call('HDEL', KEYS[2], del_first, del_last)
@@ -204,8 +209,8 @@ for i = trim_first, trim_last, 2 do
   redis.call('ZREMRANGEBYLEX', KEYS[6], ARGV[i], ARGV[i + 1])
 end
 call('HSET', KEYS[7], mark_first, mark_last)
-if ARGV[22] ~= '' then redis.call('HSET', KEYS[1], 'cursor', ARGV[22]) end
-renew('seq', ARGV[4], 'last', ARGV[5],
-  'number', ARGV[8] ~= '' and below(M[5], ARGV[8]) and ARGV[8] or M[5],
-  'message', ARGV[10] ~= '' and ARGV[10] or M[6])
-return {'OK', ARGV[4]}
+if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'cursor', ARGV[3]) end
+renew('seq', seq, 'last', commit_id,
+  'number', next_number ~= '0' and below(M[5], next_number) and next_number or M[5],
+  'message', next_message ~= '0' and next_message or M[6])
+return {'OK', seq}
