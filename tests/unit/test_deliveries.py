@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from actorflow.actors import Actor, ActorId, ActorSystem, Delivery, WorkerType
+from actorflow.actors import Actor, ActorId, ActorSystem, Delivery, Message, WorkerType
+from actorflow.actors.asking import ask
+from actorflow.actors.completion import COMPLETE, key_of, pack_completion, was_consumed
 from actorflow.actors.errors import FencedOutError
 from actorflow.actors.ports import CommitResult
 from tests.sim.stage import NO_ANSWER, Stage, on_stage
@@ -16,7 +18,7 @@ from tests.sim.stage import NO_ANSWER, Stage, on_stage
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from actorflow.actors.completion import DeliveryKey
+    from actorflow.actors.completion import DeliveryKey, Sends
     from actorflow.actors.ports import MessageRow
 
 ASKER = ActorId("Asker", "a")
@@ -123,6 +125,42 @@ def test_an_amended_message_keeps_its_delivery() -> None:
             assert [key.message_id for key in desk.completed] == [before.id], "as it was given"
             assert not await delivery.amend(b"too late")
             assert await rows_of(stage) == (other,)
+
+    on_stage(main)
+
+
+def test_the_key_of_an_amended_delivery_is_that_of_its_message() -> None:
+    async def main(stage: Stage) -> None:
+        desk = Desk()
+        async with asked(stage, desk) as system:
+            (delivery,) = desk.given
+            given_as = delivery.key
+            assert await delivery.amend(b"amended")
+            (row,) = await rows_of(stage)
+            assert delivery.key == key_of(row.target, row.id, b"amended") != given_as
+            assert not await system.complete(given_as, [(ANN, "add", b"1")])
+            assert await system.complete(delivery.key, [(ANN, "add", b"10")])
+            assert desk.completed == [given_as]
+            assert await system.call(ANN, "add", b"0") == b"10"
+
+    on_stage(main)
+
+
+def test_a_completion_from_here_leaves_what_one_from_another_host_leaves() -> None:
+    async def main(stage: Stage) -> None:
+        desk = Desk()
+        async with asked(stage, desk, texts=2) as system:
+            here, there = desk.given
+            sends: Sends = [(here.message.target, "run", b"to itself"), (ASKER, "ask", b'"x"')]
+            assert await system.complete(here.key, sends)
+            letter = Message(there.message.target, COMPLETE, pack_completion(there.key, sends))
+            assert was_consumed(await ask(system._partitions[0].admit, letter, 5), there.key)
+            await stage.settle()
+            rows = await rows_of(stage)
+            mine, theirs = rows[:2], rows[2:]
+            assert [row.payload for row in mine] == [b"to itself", b'"x"']
+            assert [row.sender for row in mine] == [here.message.target, ASKER]
+            assert [row._replace(id=0) for row in mine] == [row._replace(id=0) for row in theirs]
 
     on_stage(main)
 
