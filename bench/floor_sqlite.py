@@ -16,20 +16,20 @@ from pathlib import Path
 
 from actorflow.actors.address import ActorId
 from actorflow.actors.ports import ActorWrite, Commit, Lease, MessageRow, Summary
-from actorflow.actors.store.sqlite import SqliteStore
+from actorflow.actors.store.sqlite import SqliteStore, schema
 from bench.floor import floor_of
 
 
 def synthetic_commits(
-    *, actors: int, turns: int, batch: int, recent: int
+    *, actors: int, turns: int, batch: int, recent: int, entry_bytes: int = 200
 ) -> tuple[list[Commit], int]:
     """Make commits of `batch` turns over `actors` actors, and say how many of them only prepare.
 
-    A turn writes a summary with a head of 200 B and two log entries of 200 B, consumes one message
-    and sends one. Actors are drawn from the `recent` youngest ones.
+    A turn writes a summary with a head of 200 B and two log entries of `entry_bytes`, consumes one
+    message and sends one of that size. Actors are drawn from the `recent` youngest ones.
     """
     chance = random.Random(1)
-    head, entry = chance.randbytes(200), chance.randbytes(200)
+    head, entry = chance.randbytes(200), chance.randbytes(entry_bytes)
     keys = [f"{chance.getrandbits(128):032x}" for _ in range(actors + 1)]
     lengths = [0] * (actors + 1)
     commits: list[Commit] = []
@@ -85,13 +85,20 @@ def main() -> None:
     parser.add_argument("--actors", type=int, nargs="+", default=[1_000, 100_000])
     parser.add_argument("--durability", nargs="+", default=["local", "fsync"])
     parser.add_argument("--directory", type=Path, default=None)
+    parser.add_argument("--page-bytes", type=int, default=schema.PAGE_BYTES)
+    parser.add_argument("--entry-bytes", type=int, default=200)
     chosen = parser.parse_args()
+    schema.PAGE_BYTES = chosen.page_bytes
     for actors in chosen.actors:
         for recent in sorted({1_000, actors}):
             for batch in chosen.batch:
                 turns = min(chosen.turns, 2_000 * batch)
                 commits, skip = synthetic_commits(
-                    actors=actors, turns=turns, batch=batch, recent=recent
+                    actors=actors,
+                    turns=turns,
+                    batch=batch,
+                    recent=recent,
+                    entry_bytes=chosen.entry_bytes,
                 )
                 for durability in chosen.durability:
                     with tempfile.TemporaryDirectory(dir=chosen.directory) as directory:
@@ -109,6 +116,8 @@ def main() -> None:
                         "actors": actors,
                         "drawn_from": recent,
                         "batch": batch,
+                        "page_bytes": chosen.page_bytes,
+                        "entry_bytes": chosen.entry_bytes,
                         **{name: getattr(floor, name) for name in floor.__slots__},
                         "sqlite": sqlite3.sqlite_version,
                         "python": platform.python_version(),

@@ -58,9 +58,8 @@ TOGETHER = (
 )
 APART = (
     "UPDATE actor SET updated_ms = ?2, head = ?3, log_length = log_length + 2"
-    " WHERE number = ?4 AND key = ?5 AND log_length = ?6"
+    " WHERE number = ?4 AND key = ?5 AND log_length = ?6 AND phase IS ?1"
 )
-PHASE = "UPDATE actor SET phase = ?1 WHERE number = ?2 AND phase IS NOT ?1"
 
 
 @dataclass
@@ -134,8 +133,6 @@ class Case:
             [("RUNNING", batch, ENTRY, n, keys[n], lengths[n]) for n in numbers],
         )
         assert updated.rowcount == BATCH
-        if self.phase_apart:
-            connection.executemany(PHASE, [("RUNNING", n) for n in numbers])
         self._append(connection, numbers, lengths)
         first = batch * BATCH
         connection.executemany(

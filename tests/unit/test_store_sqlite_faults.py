@@ -14,7 +14,15 @@ from actorflow.actors.errors import CorruptError, StoreUnavailableError, UsageEr
 from actorflow.actors.ports import ActorWrite, CommitResult
 from actorflow.actors.store.sqlite import Durability, SqliteStore
 from actorflow.actors.store.sqlite import reader as reader_module
-from tests.conformance.store_kit import ORDER, TTL_MS, Owner, SteppedClock, picture_of, summary
+from tests.conformance.store_kit import (
+    AUDIT,
+    ORDER,
+    TTL_MS,
+    Owner,
+    SteppedClock,
+    picture_of,
+    summary,
+)
 from tests.fakes.faulty_sqlite import Faults, sqlite_error
 
 
@@ -57,7 +65,7 @@ async def half(owner: Owner) -> None:
     ],
 )
 @pytest.mark.parametrize(
-    "statement", ["BEGIN", "SELECT epoch", "UPDATE actor", "INSERT INTO log", "UPDATE partition"]
+    "statement", ["BEGIN", "UPDATE actor", "INSERT INTO log", "UPDATE partition"]
 )
 async def test_failure_before_commit_is_not_written(
     store: SqliteStore, faults: Faults, statement: str, code: int, cause: str
@@ -72,6 +80,50 @@ async def test_failure_before_commit_is_not_written(
     assert caught.value.written is False
     assert await picture_of(store, [ORDER]) == before
     assert await store.commit(commit) is CommitResult.OK
+
+
+@pytest.mark.asyncio
+async def test_first_commit_of_an_owner_that_cannot_read_the_row_is_not_written(
+    store: SqliteStore, faults: Faults
+) -> None:
+    """Later ones compare it as they change it."""
+    owner = await Owner.of(store)
+    commit = owner.build(ActorWrite(ORDER, 1, create=True))
+    faults.before["SELECT epoch"] = sqlite_error(sqlite3.SQLITE_IOERR_READ)
+    with pytest.raises(StoreUnavailableError, match="disk does not answer") as caught:
+        await store.commit(commit)
+    assert caught.value.written is False
+    assert await store.load(0, [ORDER], with_log=True) == [None]
+    assert await store.commit(commit) is CommitResult.OK
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("column", "value", "result"),
+    [
+        ("epoch", 1, CommitResult.FENCED),
+        ("token", "t-9", CommitResult.FENCED),
+        ("token", None, CommitResult.FENCED),
+        ("seq", 7, CommitResult.SEQ),
+        ("commit_id", "t-1:2", CommitResult.ALREADY),
+        ("commit_id", "another", CommitResult.OK),
+        ("next_actor_number", 3, CommitResult.BAD),
+        ("next_message_id", 2, CommitResult.BAD),
+    ],
+)
+async def test_row_that_changed_behind_the_owner_decides(
+    store: SqliteStore, faults: Faults, column: str, value: object, result: CommitResult
+) -> None:
+    owner = await Owner.of(store)
+    await owner.create(ORDER)
+    commit = owner.build(ActorWrite(AUDIT, 2, create=True), put=(owner.message(),))
+    (connection,) = faults.connections
+    connection.execute(f"UPDATE partition SET {column} = ?", (value,))
+    assert await store.commit(commit) is result
+    (record,) = await store.load(0, [AUDIT], with_log=True)
+    assert (record is not None) is (result is CommitResult.OK)
+    changed = connection.execute(f"SELECT {column} FROM partition").fetchone()[0]
+    assert result is CommitResult.OK or changed == value
 
 
 @pytest.mark.asyncio
@@ -103,7 +155,7 @@ async def test_failed_commit_that_was_applied_is_already(
 
 @pytest.mark.asyncio
 async def test_connection_that_cannot_roll_back_is_replaced(
-    store: SqliteStore, faults: Faults
+    store: SqliteStore, faults: Faults, tmp_path: Path
 ) -> None:
     owner = await Owner.of(store)
     await half(owner)
@@ -112,8 +164,12 @@ async def test_connection_that_cannot_roll_back_is_replaced(
     faults.before["ROLLBACK"] = sqlite_error(sqlite3.SQLITE_IOERR)
     with pytest.raises(StoreUnavailableError):
         await store.commit(commit)
+    log_inode = (tmp_path / "actors.db-wal").stat().st_ino
     assert await store.commit(commit) is CommitResult.OK
     assert len(faults.connections) == 2
+    assert (
+        tmp_path / "actors.db-wal"
+    ).stat().st_ino == log_inode  # which the checkpointer has open
     (record,) = await store.load(0, [ORDER], with_log=True)
     assert record is not None
     assert record.log == (b"1", b"2")

@@ -1,5 +1,6 @@
 """The file of the embedded store: who may open it, what is accepted, how long its log grows."""
 
+import errno
 import os
 import sqlite3
 import stat
@@ -12,6 +13,7 @@ import pytest
 from actorflow.actors.errors import CorruptError, StoreInUseError, StoreUnavailableError
 from actorflow.actors.ports import Acquired, ActorWrite, CommitResult
 from actorflow.actors.store.sqlite import SqliteStore, schema
+from actorflow.actors.store.sqlite.snapshot import copy_database
 from tests.conformance.store_kit import ORDER, Owner, SteppedClock
 
 
@@ -149,6 +151,32 @@ async def test_file_of_an_earlier_release_gets_the_column_it_lacks(path: Path) -
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("page_bytes", [1024, 2048, 4096, 8192])
+async def test_file_keeps_its_page_size(
+    path: Path, monkeypatch: pytest.MonkeyPatch, page_bytes: int
+) -> None:
+    """Also with values that need many pages; and so does a copy of it."""
+    monkeypatch.setattr(schema, "PAGE_BYTES", page_bytes)
+    async with opened(path):
+        pass
+    monkeypatch.undo()
+    entries = tuple(bytes([n]) * 100_000 for n in range(3))
+    async with opened(path) as store:
+        owner = await Owner.of(store)
+        await owner.create(ORDER, put_fields=(("input", entries[0]),), log_append=entries)
+        copy_database(path, path.with_name("copy.db"))
+    for name in ("actors.db", "copy.db"):
+        async with opened(path.with_name(name)) as store:
+            (record,) = await store.load(0, [ORDER], with_log=True)
+            assert record is not None
+            assert record.log == entries
+            assert record.fields == {"input": entries[0]}
+        with closing(sqlite3.connect(path.with_name(name))) as other:
+            assert other.execute("PRAGMA page_size").fetchone() == (page_bytes,)
+            assert other.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@pytest.mark.asyncio
 async def test_cut_database_is_refused(path: Path) -> None:
     async with opened(path) as store:
         owner = await Owner.of(store)
@@ -170,6 +198,26 @@ async def test_impossible_paths_are_explained(tmp_path: Path) -> None:
         with pytest.raises(StoreUnavailableError, match=cause) as caught:
             await SqliteStore(path).open()
         assert caught.value.written is False
+
+
+@pytest.mark.asyncio
+async def test_log_that_cannot_be_opened_is_explained(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_file = os.open
+
+    def open_no_log(name: Path, *rest: int) -> int:
+        if str(name).endswith("-wal"):
+            raise OSError(errno.EMFILE, "Too many open files")
+        return open_file(name, *rest)
+
+    monkeypatch.setattr(os, "open", open_no_log)
+    with pytest.raises(StoreUnavailableError, match="Too many open files"):
+        await SqliteStore(path).open()
+    monkeypatch.undo()
+    assert not path.with_name("actors.db-wal").exists()  # all connections are closed
+    async with opened(path):
+        pass
 
 
 @pytest.mark.asyncio

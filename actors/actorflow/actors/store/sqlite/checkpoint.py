@@ -8,6 +8,7 @@ starts again from its beginning when nothing is left to copy.
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -28,7 +29,11 @@ class Checkpointer:
     """Starts a checkpoint whenever the log has grown by `limit_bytes`.
 
     `pause_writer` runs a function while no commit runs, and returns its future. The connection is
-    owned by this object.
+    owned by this object. It has read already, so the log exists, and SQLite keeps that very file
+    until the connection is closed.
+
+    Raises:
+        OSError: the log cannot be opened; the connection is the caller's then.
     """
 
     def __init__(
@@ -40,7 +45,8 @@ class Checkpointer:
         pause_writer: Callable[[Callable[[], bool]], Future[bool]],
     ) -> None:
         self._connection = connection
-        self._log_path = database.with_name(database.name + "-wal")
+        log_path = database.with_name(database.name + "-wal")
+        self._log_fd = os.open(log_path, os.O_RDONLY | os.O_CLOEXEC)
         self._limit_bytes = limit_bytes
         self._due_bytes = limit_bytes
         self._pause_writer = pause_writer
@@ -60,7 +66,7 @@ class Checkpointer:
             self._is_behind = False
 
     def after_commit(self) -> None:
-        """Start a checkpoint if the log is long and none is under way. Costs one `stat`."""
+        """Start a checkpoint if the log is long and none is under way. Costs one `lseek`."""
         log_bytes = self._log_bytes()
         if self._running is not None and not self._running.done():
             self._is_behind = log_bytes > self._due_bytes + BACKLOG_FACTOR * self._limit_bytes
@@ -70,6 +76,7 @@ class Checkpointer:
     def close(self) -> None:
         """Finish a checkpoint under way and close the connection. Blocks; not on the event loop."""
         self._pool.shutdown()
+        os.close(self._log_fd)
         self._connection.close()
 
     def _run(self) -> None:
@@ -89,7 +96,4 @@ class Checkpointer:
         return bool(in_log == copied)
 
     def _log_bytes(self) -> int:
-        try:
-            return self._log_path.stat().st_size
-        except FileNotFoundError:
-            return 0
+        return os.lseek(self._log_fd, 0, os.SEEK_END)

@@ -20,6 +20,9 @@ FORMAT_LEVEL = 1
 OLDEST_SQLITE = (3, 37, 0)
 """The first with STRICT tables, which refuse a value of the wrong type."""
 
+PAGE_BYTES = 4096
+"""Page size of new files; those that exist keep theirs, and any is read. See docs/adr/0003."""
+
 WRITER_CACHE_KIB = 32 * 1024
 """Pages the writer keeps in memory: the tails of the tables and a few ten thousand actors."""
 
@@ -119,7 +122,7 @@ def prepare_directory(path: Path) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise _refused(path.parent, error) from error
+        raise refused(path.parent, error) from error
 
 
 def prepare_file(path: Path) -> None:
@@ -134,10 +137,11 @@ def prepare_file(path: Path) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         path.chmod(0o600)
     except OSError as error:
-        raise _refused(path, error) from error
+        raise refused(path, error) from error
 
 
-def _refused(path: Path, error: OSError) -> StoreUnavailableError:
+def refused(path: Path, error: OSError) -> StoreUnavailableError:
+    """Return our error for what the system says of a file. Nothing was written."""
     return StoreUnavailableError(
         f"cannot use {path}: {error.strerror}; check the path and who owns it", written=False
     )
@@ -233,6 +237,7 @@ def _add_columns(connection: sqlite3.Connection) -> None:
 
 
 def _create(connection: sqlite3.Connection) -> None:
+    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     connection.execute("BEGIN IMMEDIATE")
     try:
         for statement in SCHEMA:

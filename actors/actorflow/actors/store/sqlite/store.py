@@ -94,6 +94,7 @@ class SqliteStore:
         self._parts: _Parts | None = None
         self._until_ms = 0
         self._ttl_ms = 0
+        self._standing = Standing()  # of the last commit; see `apply_commit`
 
     async def open(self) -> None:
         """Take the file; create it or check its format; see `Store.open`. Works on a thread."""
@@ -168,7 +169,7 @@ class SqliteStore:
         """
         if commit.lease.partition != 0:
             return CommitResult.FENCED
-        result = await self._transact(partial(_apply, commit=commit), rows=_rows(commit))
+        result = await self._transact(partial(self._apply, commit), rows=_rows(commit))
         if result is CommitResult.OK:
             self._until_ms = self._now_ms() + self._ttl_ms
         return result
@@ -184,7 +185,7 @@ class SqliteStore:
             or not (parts.checkpointer.has_room and parts.writer.is_idle)
         ):
             return None
-        result, keep = parts.writer.begin(partial(_apply, commit=commit))
+        result, keep = parts.writer.begin(partial(self._apply, commit))
         if keep:
             parts.writer.commit()
             parts.checkpointer.after_commit()
@@ -216,6 +217,10 @@ class SqliteStore:
         """Search; see `Store.find`."""
         check_query(query)
         return await self._read(partial(reads.find, query=query))
+
+    def _apply(self, commit: Commit, connection: sqlite3.Connection) -> tuple[CommitResult, bool]:
+        result, self._standing = apply_commit(connection, commit, self._standing)
+        return result, result is CommitResult.OK
 
     async def _transact(
         self, work: Callable[[sqlite3.Connection], tuple[T, bool]], *, rows: int = 1
@@ -259,6 +264,8 @@ class SqliteStore:
                 parts = self._connect(undo)
             except sqlite3.Error as error:
                 raise translated(error, self._path, written=False) from error
+            except OSError as error:
+                raise schema.refused(self._path, error) from error
             undo.pop_all()
         return parts
 
@@ -277,8 +284,10 @@ class SqliteStore:
         undo.callback(writer.close)
         reader = Reader(self._path, partial(schema.connect_reader, self._path))
         undo.callback(reader.close)
+        connection = schema.connect_checkpointer(self._path, synchronous=synchronous)
+        undo.callback(connection.close)
         checkpointer = Checkpointer(
-            schema.connect_checkpointer(self._path, synchronous=synchronous),
+            connection,
             self._path,
             limit_bytes=self._wal_limit_bytes,
             pause_writer=writer.pause,
@@ -292,11 +301,6 @@ class SqliteStore:
             stack.callback(parts.writer.close)
             stack.callback(parts.reader.close)
             stack.callback(parts.checkpointer.close)
-
-
-def _apply(connection: sqlite3.Connection, commit: Commit) -> tuple[CommitResult, bool]:
-    result = apply_commit(connection, commit)
-    return result, result is CommitResult.OK
 
 
 def _rows(commit: Commit) -> int:

@@ -24,6 +24,25 @@ _log = logging.getLogger(__name__)
 _pack = Encoder().encode
 
 
+_NOBODY = (None, None)
+_NO_SUMMARY = (None,) * 5
+
+_SUMMARISE = (
+    "UPDATE actor SET label = ?1, created_ms = ?3, updated_ms = ?4, head = ?5,"
+    " log_length = log_length + ?6"
+    " WHERE number = ?7 AND type = ?8 AND key = ?9 AND log_length = ifnull(?10, log_length)"
+    " AND phase IS ?2"
+)
+"""For a row whose phase stays: naming an indexed column costs the index though its value stays."""
+
+_SUMMARISE_PHASE = (
+    "UPDATE actor SET label = ?1, phase = ?2, created_ms = ?3, updated_ms = ?4, head = ?5,"
+    " log_length = log_length + ?6"
+    " WHERE number = ?7 AND type = ?8 AND key = ?9 AND log_length = ifnull(?10, log_length)"
+    " AND phase IS NOT ?2"
+)
+
+
 class _MismatchError(Exception):
     """The commit contradicts what is stored."""
 
@@ -57,26 +76,52 @@ def write_abandoned(connection: sqlite3.Connection, abandoned: int) -> None:
     connection.execute("UPDATE partition SET abandoned = ? WHERE abandoned <> ?", (abandoned,) * 2)
 
 
-def apply_commit(connection: sqlite3.Connection, commit: Commit) -> CommitResult:
-    """Do the commit's work in an open transaction. The caller commits it on OK, else rolls back."""
-    standing = read_standing(connection)
-    refused = refusal(standing, commit)
-    if refused is not None:
-        return refused
-    fault = fault_in(standing, commit) or _fault_in_links(commit)
-    if not fault:
-        try:
+def apply_commit(
+    connection: sqlite3.Connection, commit: Commit, assumed: Standing
+) -> tuple[CommitResult, Standing]:
+    """Do the commit's work in an open transaction. The caller commits it on OK, else rolls back.
+
+    Args:
+        assumed: where the partition stands as far as the caller knows. The statement that changes
+            the row compares it, and the row is read only where they differ: a wrong one costs a
+            read and nothing else.
+
+    Returns:
+        The answer, and what to assume for the next commit.
+    """
+    standing = assumed
+    try:
+        after = advanced(standing, commit)
+        if refusal(standing, commit) is not None or not _moved(connection, standing, after):
+            standing = read_standing(connection)
+            refused = refusal(standing, commit)
+            if refused is not None:
+                return refused, standing
+            after = advanced(standing, commit)
+            write_standing(connection, after)
+        fault = fault_in(standing, commit) or _fault_in_links(commit)
+        if not fault:
             _apply_actors(connection, commit.actors)
             _apply_messages(connection, commit)
-            write_standing(connection, advanced(standing, commit))
-        except _MismatchError as mismatch:
-            fault = str(mismatch)
-        except REFUSED_DATA as error:
-            fault = f"{type(error).__name__}: {error}"
-    if not fault:
-        return CommitResult.OK
+            return CommitResult.OK, after
+    except _MismatchError as mismatch:
+        fault = str(mismatch)
+    except REFUSED_DATA as error:
+        fault = f"{type(error).__name__}: {error}"
     _log.error("commit is malformed", extra={"commit": commit.commit_id, "fault": fault})
-    return CommitResult.BAD
+    return CommitResult.BAD, standing
+
+
+def _moved(connection: sqlite3.Connection, standing: Standing, after: Standing) -> bool:
+    """Store where the partition stands after a commit, only if it stands as given before it."""
+    return bool(
+        connection.execute(
+            "UPDATE partition SET seq = ?, commit_id = ?, next_actor_number = ?,"
+            " next_message_id = ? WHERE number = 0 AND epoch = ? AND token = ? AND seq = ?"
+            " AND commit_id = ? AND next_actor_number = ? AND next_message_id = ?",
+            (*after[2:], *standing),
+        ).rowcount
+    )
 
 
 def _fault_in_links(commit: Commit) -> str:
@@ -87,19 +132,31 @@ def _fault_in_links(commit: Commit) -> str:
 
 
 def _apply_actors(connection: sqlite3.Connection, writes: tuple[ActorWrite, ...]) -> None:
-    deleted = [(w.number, *w.actor) for w in writes if w.delete]
-    created = [(w.number, *w.actor) for w in writes if w.create]
-    reset = [(w.number,) for w in writes if w.log_reset and not w.create]
+    deleted = []
+    created = []
+    reset = []
+    changed = []
+    for w in writes:
+        if w.delete:
+            deleted.append((w.number, *w.actor))
+        elif w.create:
+            created.append(w)
+        else:
+            changed.append(w)
+            if w.log_reset:
+                reset.append((w.number,))
     if deleted:
         _delete_actors(connection, deleted)
     if created:
-        connection.executemany(
-            "INSERT INTO actor (number, type, key, log_length) VALUES (?, ?, ?, 0)", created
-        )
+        _create_actors(connection, created)
     if reset:
         connection.executemany("DELETE FROM log WHERE actor = ?", reset)
         connection.executemany("UPDATE actor SET log_length = 0 WHERE number = ?", reset)
-    _update_actors(connection, [w for w in writes if not w.delete])
+    if changed:
+        _update_actors(connection, changed)
+    appended = [(w.number, w.log_start, _pack(w.log_append)) for w in writes if w.log_append]
+    if appended:
+        connection.executemany("INSERT INTO log (actor, start, entries) VALUES (?, ?, ?)", appended)
     _apply_fields(connection, writes)
     _apply_reminders(connection, writes)
 
@@ -115,37 +172,31 @@ def _delete_actors(connection: sqlite3.Connection, deleted: list[tuple[int, str,
         connection.executemany(f"DELETE FROM {table} WHERE actor = ?", numbers)  # noqa: S608 -- names above
 
 
+def _create_actors(connection: sqlite3.Connection, writes: list[ActorWrite]) -> None:
+    connection.executemany(
+        "INSERT INTO actor"
+        " (number, type, key, log_length, label, phase, created_ms, updated_ms, head)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [(w.number, *w.actor, len(w.log_append), *(w.summary or _NO_SUMMARY)) for w in writes],
+    )
+
+
 def _update_actors(connection: sqlite3.Connection, writes: list[ActorWrite]) -> None:
-    # `expected` is the length that the log must have, None where nothing is appended.
+    # The last value is the length that the log must have, None where nothing is appended.
     summarised = []
-    phases = []
     plain = []
-    appended = []
     for w in writes:
-        entries = w.log_append
-        count = len(entries)
-        expected = w.log_start if count else None
-        if entries:
-            appended.append((w.number, w.log_start, _pack(entries)))
-        if (s := w.summary) is not None:
-            summarised.append(
-                (s.label, s.created_ms, s.updated_ms, s.head, count, w.number, *w.actor, expected)
-            )
-            phases.append((s.phase, w.number))
+        count = len(w.log_append)
+        row = (count, w.number, *w.actor, w.log_start if count else None)
+        if w.summary is not None:
+            summarised.append((*w.summary, *row))
         else:
-            plain.append((count, w.number, *w.actor, expected))
+            plain.append(row)
     matched = 0
     if summarised:
-        matched += connection.executemany(
-            "UPDATE actor SET label = ?, created_ms = ?, updated_ms = ?, head = ?,"
-            " log_length = log_length + ?"
-            " WHERE number = ? AND type = ? AND key = ? AND log_length = ifnull(?, log_length)",
-            summarised,
-        ).rowcount
-        # A statement of its own: naming an indexed column costs the index even if it is unchanged.
-        connection.executemany(
-            "UPDATE actor SET phase = ?1 WHERE number = ?2 AND phase IS NOT ?1", phases
-        )
+        matched += connection.executemany(_SUMMARISE, summarised).rowcount
+        if matched != len(summarised):
+            matched += connection.executemany(_SUMMARISE_PHASE, summarised).rowcount
     if plain:
         matched += connection.executemany(
             "UPDATE actor SET log_length = log_length + ?"
@@ -156,8 +207,6 @@ def _update_actors(connection: sqlite3.Connection, writes: list[ActorWrite]) -> 
         raise _MismatchError(
             "an actor does not exist under its number, or its log has another length"
         )
-    if appended:
-        connection.executemany("INSERT INTO log (actor, start, entries) VALUES (?, ?, ?)", appended)
 
 
 def _apply_fields(connection: sqlite3.Connection, writes: tuple[ActorWrite, ...]) -> None:
@@ -199,6 +248,3 @@ def _apply_messages(connection: sqlite3.Connection, commit: Commit) -> None:
                 for id_, target, method, payload, sender, parked in commit.put_messages
             ],
         )
-
-
-_NOBODY = (None, None)
