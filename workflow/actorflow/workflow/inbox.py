@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -15,7 +16,7 @@ from actorflow.workflow.events import (
 from actorflow.workflow.records import inbox_field, inbox_of, stripped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from actorflow.actors.effects import Effects
     from actorflow.actors.ports import ActorRecord
@@ -36,8 +37,7 @@ class Inbox:
         if facts:
             self._facts = {inbox_field(index): fact for index, fact in facts.items()}
         self._next = max(facts) + 1 if facts else 0
-        starts = (fact for fact in facts.values() if isinstance(fact, ExecutionStarted))
-        self.start: ExecutionStarted | None = next(starts, None)
+        self.start = _first_start(facts.values())
 
     def __len__(self) -> int:
         return len(self._facts) if self._facts is not None else 0
@@ -64,6 +64,19 @@ class Inbox:
         effects.put_field(name, stripped(fact))
         self._next += 1
 
+    def take(self, effects: Effects, count: int) -> list[HistoryEvent]:
+        """Remove and return so many facts, the oldest; the others stay where they are."""
+        facts = self._facts
+        if facts is None or count >= len(facts):
+            return self.take_all(effects)
+        names = list(islice(facts, count))
+        for name in names:
+            effects.delete_field(name)
+        taken = [facts.pop(name) for name in names]
+        if self.start is not None:
+            self.start = _first_start(facts.values())
+        return taken
+
     def take_all(self, effects: Effects, *, since_ns: int = 0) -> list[HistoryEvent]:
         """Remove and return all facts, oldest first. What came before `since_ns`, when the history
         grew past them, came then: time does not run backwards in a history."""
@@ -76,3 +89,7 @@ class Inbox:
             replace(fact, at_ns=since_ns) if fact.at_ns < since_ns else fact
             for fact in facts.values()
         ]
+
+
+def _first_start(facts: Iterable[HistoryEvent]) -> ExecutionStarted | None:
+    return next((fact for fact in facts if isinstance(fact, ExecutionStarted)), None)

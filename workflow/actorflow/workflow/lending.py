@@ -266,6 +266,8 @@ class Lending:
 
     def lend(self, work: Work) -> bool:
         """Give work to another host whose workers have room; False when there is none."""
+        if not self._neighbours:
+            return False
         rooms = {host: n.room.get(work.app_id, 0) for host, n in self._neighbours.items()}
         host = work.newcomer
         if rooms.get(host, 0) <= 0:

@@ -18,7 +18,9 @@ from actorflow.workflow.actions import (
     Complete,
     CreateChild,
     CreateDetached,
+    CreateTimer,
     ScheduleTask,
+    SendEvent,
 )
 from actorflow.workflow.events import ExecutionStalled, ExecutionStarted, TurnStarted
 from actorflow.workflow.propagation import Lineage
@@ -27,7 +29,6 @@ from actorflow.workflow.turn import outlives_execution
 
 if TYPE_CHECKING:
     from actorflow.actors.effects import Effects
-    from actorflow.workflow.actions import Action
     from actorflow.workflow.events import HistoryEvent
     from actorflow.workflow.execution import Execution
     from actorflow.workflow.limits import Limits
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from actorflow.workflow.state import InstanceState
 
 _log = logging.getLogger(__name__)
+
+_WITHOUT_ID = (Complete, CancelTimer)
 
 PATCH_MISMATCH = "PATCH_MISMATCH"
 VERSION_NOT_AVAILABLE = "VERSION_NOT_AVAILABLE"
@@ -111,7 +114,7 @@ def _impossible(state: InstanceState, done: TurnDone, limits: Limits) -> tuple[s
     asked_ids: set[int] = set()
     for action in done.actions:
         # An end has no id that anybody refers to: the Python SDK gives its own failures -1.
-        if isinstance(action, Complete | CancelTimer) or 0 <= action.id <= state.last_action_id:
+        if isinstance(action, _WITHOUT_ID) or 0 <= action.id <= state.last_action_id:
             continue
         flaw = f"id {action.id} twice" if action.id in asked_ids else _flaw(action)
         if flaw:
@@ -131,16 +134,17 @@ def _impossible(state: InstanceState, done: TurnDone, limits: Limits) -> tuple[s
     return None
 
 
-def _flaw(action: Action) -> str:
+def _flaw(action: ScheduleTask | CreateChild | CreateDetached | CreateTimer | SendEvent) -> str:
     """Say what is wrong with one action; "" for nothing. Whether a child may have its id is said
     where the child would be, as an error that the code can catch."""
-    if not isinstance(action, Complete | CancelTimer) and action.id < 0:
+    if action.id < 0:
         return f"id {action.id}, which is below 0"
     try:
-        if isinstance(action, CreateDetached):
+        if isinstance(action, ScheduleTask | CreateChild):
+            if action.app_id:
+                checked_actor_id(instance_type(action.app_id), "any")
+        elif isinstance(action, CreateDetached):
             checked_actor_id(instance_type(action.app_id), action.instance_id)
-        elif isinstance(action, ScheduleTask | CreateChild) and action.app_id:
-            checked_actor_id(instance_type(action.app_id), "any")
     except InvalidActorIdError as error:
         return f"an address that cannot be: {error}"
     return ""
@@ -163,13 +167,12 @@ def _stall(execution: Execution, effects: Effects, reason: str, description: str
 def _apply(execution: Execution, effects: Effects, done: TurnDone) -> None:
     if execution.lineage is None:
         execution.lineage = Lineage((), execution.received)
-    facts = execution.inbox.take_all(effects)
-    seen, unseen = facts[: done.fact_count], facts[done.fact_count :]
+    seen = execution.inbox.take(effects, done.fact_count)
     patches = done.patches[len(execution.state.patches) :]
     started = TurnStarted(at_ns=done.at_ns, version=done.version, patches=patches)
     execution.record(effects, started)
     for fact in seen:
-        if isinstance(fact, ExecutionStarted):
+        if type(fact) is ExecutionStarted:
             execution.store_input(effects, fact)
         execution.record(effects, fact)
     at_ns = execution.now_ns()
@@ -178,14 +181,13 @@ def _apply(execution: Execution, effects: Effects, done: TurnDone) -> None:
     # something before it was suspended: so they ask again.
     known_id = execution.state.last_action_id
     for action in done.actions:
-        if not isinstance(action, Complete | CancelTimer) and action.id <= known_id:
+        if not isinstance(action, _WITHOUT_ID) and action.id <= known_id:
             continue
         if execution.state.terminal_status is not None or following is not None:
             break  # only the first end counts
         following = execution.act(effects, action, at_ns)
-    if execution.state.terminal_status is None:
-        if following is not None:
-            unseen = [*following, *filter(outlives_execution, unseen)]
-        execution.keep(effects, unseen)
+    if execution.state.terminal_status is None and following is not None:
+        unseen = execution.inbox.take_all(effects)
+        execution.keep(effects, [*following, *filter(outlives_execution, unseen)])
     if done.custom_status != execution.custom_status:
         execution.store_custom_status(effects, done.custom_status)
