@@ -196,6 +196,9 @@ class Execution:
             self._run_over(effects, [*kept, *facts])
             if self.problem and self.state.terminal_status is None:
                 self.want_worker(effects)  # nothing may come any more that would say so
+        elif facts and self.state.is_remote and self.worker_wanted and not self.problem:
+            self.keep(effects, facts)  # whoever was asked sees them too
+            return  # and what a status query shows is as before
         else:
             self.keep(effects, facts)
             start = self.inbox.start
@@ -218,9 +221,8 @@ class Execution:
             return True
         if state.is_remote:
             return False
-        start = waiting or next(
-            (fact for fact in facts if isinstance(fact, ExecutionStarted)), None
-        )
+        starts = (fact for fact in facts if isinstance(fact, ExecutionStarted))
+        start = waiting or next(starts, None)
         if start is not None and self._is_early(start):
             return False
         if waiting is not None and self._is_left_to_others(waiting):
