@@ -7,8 +7,7 @@ import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 
 from actorflow.actors.errors import StoreUnavailableError
-from actorflow.actors.store.redis.client import ServerClient
-from actorflow.actors.store.redis.pipeline import PIPELINES_MAX
+from actorflow.actors.store.redis.client import PIPELINES_MAX, ServerClient
 
 pytestmark = pytest.mark.asyncio
 
@@ -37,7 +36,7 @@ async def test_no_more_pipelines_than_allowed_are_under_way() -> None:
     for _ in range(10):
         calls.append(asyncio.ensure_future(client.ask(0, ("INCR", "n"))))
         await asyncio.sleep(0)
-        assert len(senders()) <= PIPELINES_MAX
+        assert len(senders()) <= PIPELINES_MAX["reads"]
     assert sorted(reply for (reply,) in await asyncio.gather(*calls)) == list(range(1, 11))
     await client.close()
 
@@ -61,7 +60,7 @@ async def test_what_waited_for_cancelled_senders_is_sent_by_new_ones() -> None:
         for _ in range(10):
             await asyncio.sleep(0)
     busy = senders()
-    assert len(busy) == PIPELINES_MAX
+    assert len(busy) == PIPELINES_MAX["reads"]
     for sender in busy:
         sender.cancel()
     await other.ask(0, ("RPUSH", "c", "1"), ("RPUSH", "d", "1"))

@@ -34,6 +34,10 @@ Reply: TypeAlias = Any
 Lane: TypeAlias = Literal["commits", "reads"]
 """Calls of different lanes do not wait for each other: reads may have long answers."""
 
+PIPELINES_MAX: dict[Lane, int] = {"commits": 1, "reads": 2}
+"""Pipelines that are under way at once; what comes meanwhile leaves together. Commits are short,
+and cost half as much together; reads need not wait for one long answer."""
+
 CALLS_MAX = 128
 """Calls that are under way at once in a Redis Cluster, each on a connection of its own."""
 
@@ -164,11 +168,16 @@ class ServerClient(RedisClient):
         self._server = redis
         self._address = place
         self._timeout_s = timeout_s
-        pool, doubt = redis.connection_pool, self._doubt
-        self._lanes: dict[Lane, PipelineLane] = {
-            "commits": PipelineLane(pool, self._place, timeout_s=timeout_s, doubt=doubt),
-            "reads": PipelineLane(pool, self._place, timeout_s=timeout_s, doubt=doubt),
-        }
+        self._lanes = {lane: self._lane(pipelines) for lane, pipelines in PIPELINES_MAX.items()}
+
+    def _lane(self, pipelines_max: int) -> PipelineLane:
+        return PipelineLane(
+            self._server.connection_pool,
+            self._place,
+            timeout_s=self._timeout_s,
+            pipelines_max=pipelines_max,
+            doubt=self._doubt,
+        )
 
     async def primaries(self) -> list[str]:
         """See `RedisClient`."""

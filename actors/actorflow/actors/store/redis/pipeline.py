@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     from actorflow.actors.store.redis.script import Command
 
-PIPELINES_MAX = 2
-"""Pipelines of one lane that are under way at once: what comes meanwhile leaves together."""
-
 CALLS_MAX = 256
 """Calls in one pipeline."""
 
@@ -33,6 +30,7 @@ class PipelineLane:
 
     Args:
         timeout_s: silence after which a connection is dropped.
+        pipelines_max: how many are under way at once; what comes meanwhile leaves together.
         doubt: called when a server did not answer, or is no primary any more.
 
     Concurrency: one event loop. A caller that is cancelled leaves its call under way, and the
@@ -40,11 +38,18 @@ class PipelineLane:
     """
 
     def __init__(
-        self, pool: ConnectionPool, place: str, *, timeout_s: float, doubt: Callable[[], None]
+        self,
+        pool: ConnectionPool,
+        place: str,
+        *,
+        timeout_s: float,
+        pipelines_max: int,
+        doubt: Callable[[], None],
     ) -> None:
         self._pool = pool
         self._place = place
         self._timeout_s = timeout_s
+        self._pipelines_max = pipelines_max
         self._doubt = doubt
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: list[_Call] = []
@@ -122,7 +127,7 @@ class PipelineLane:
             if not rest.done():
                 rest.set_result(None)
                 return
-        if len(self._senders) < PIPELINES_MAX:
+        if len(self._senders) < self._pipelines_max:
             self._spawn(self._send_what_waits(), self._senders)
 
     def _spawn(self, work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]]) -> None:
@@ -142,8 +147,10 @@ class PipelineLane:
         try:
             while self._waiting or not self._is_finishing:
                 if self._waiting:
+                    await asyncio.sleep(0)  # noqa: TID251 -- who comes in this turn shares the pipeline
                     calls, self._waiting = self._waiting[:CALLS_MAX], self._waiting[CALLS_MAX:]
-                    await self._exchange(calls, silence)
+                    if calls:  # the other sender has not taken them
+                        await self._exchange(calls, silence)
                 else:
                     rest = loop.create_future()
                     self._resting.append(rest)
