@@ -121,7 +121,13 @@ class Ctx:
         return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.instance_id}-{self.now_ns}-{id_}"))
 
     def call(
-        self, name: str, value: Any = None, *, app_id: str = "", execution_id: str = ""
+        self,
+        name: str,
+        value: Any = None,
+        *,
+        app_id: str = "",
+        execution_id: str = "",
+        propagation: str = "",
     ) -> Wait:
         """Call an activity."""
         id_ = self.next_id()
@@ -132,6 +138,7 @@ class Ctx:
             input=json.dumps(value),
             task_execution_id=execution_id or self.execution_id(id_),
             app_id=app_id,
+            propagation=propagation,
         )
         return wait
 

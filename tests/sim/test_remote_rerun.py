@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from actorflow.workflow.codec import decode_event
 from actorflow.workflow.errors import HistoryEventNotFoundError, InvalidRequestError
 from actorflow.workflow.events import (
     ChildCreated,
@@ -18,6 +19,7 @@ from actorflow.workflow.events import (
     TimerCreated,
     TurnStarted,
 )
+from actorflow.workflow.workitem import ActivityItem
 from tests.sim.invariants import check_history
 from tests.sim.loop import SimLoop, simulate
 from tests.sim.remote import WORKFLOWS, RemoteStand
@@ -164,6 +166,34 @@ def test_child_again_under_another_id() -> None:
         child = await stand.world.engine.get("other-child")
         assert child is not None
         assert child.parent_instance_id == "again"
+
+    on_stand(main)
+
+
+def showing(ctx: Ctx, _: Any) -> Code:
+    """Activities that are shown the history; the first one is open while the others run."""
+    first = ctx.call("nap", 5, propagation="own")
+    yield ctx.call("double", 1, propagation="own")
+    yield ctx.call("double", 2, propagation="own")
+    yield first
+
+
+def test_what_activities_are_shown_begins_with_what_was_copied() -> None:
+    async def main(stand: RemoteStand) -> None:
+        worker = stand.worker(workflows={"showing": showing})
+        await stand.start("showing", None, "s")
+        await stand.end_of("s")
+        history = await rerun(stand, "s", 3)
+        seen = set()
+        for item in worker.items:
+            if isinstance(item, ActivityItem) and item.request.instance_id == "again":
+                assert item.request.propagated is not None
+                (chunk,) = item.request.propagated.chunks
+                events = [decode_event(event) for event in chunk.events]
+                seen.add(item.request.task_id)
+                assert events == history[: len(events)]
+                assert events[-1].event_id == item.request.task_id
+        assert seen == {1, 3}
 
     on_stand(main)
 

@@ -20,6 +20,7 @@ from actorflow.workflow.events import (
     TimerFired,
 )
 from actorflow.workflow.outbound import carry_out
+from actorflow.workflow.propagation import Lineage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,9 +76,11 @@ def seed(
     if history and not state.is_remote:
         execution.rebuild(history)
     open_ids = {*state.open_tasks, *state.open_timers, *state.open_children} - _answered(facts)
-    for event in history:
+    for count, event in enumerate(history, 1):
         if event.event_id in open_ids:
-            carry_out(effects, state, event)
+            carry_out(effects, state, event, Lineage(history[:count], execution.received))
+    if state.is_remote:
+        execution.lineage = Lineage(history, execution.received)
     execution.redo = redo
     effects.put_field(REDO, _encode(redo))
     execution.take(effects, *facts)
