@@ -164,12 +164,11 @@ async def test_connection_that_cannot_roll_back_is_replaced(
     faults.before["ROLLBACK"] = sqlite_error(sqlite3.SQLITE_IOERR)
     with pytest.raises(StoreUnavailableError):
         await store.commit(commit)
-    log_inode = (tmp_path / "actors.db-wal").stat().st_ino
+    log_path = tmp_path / "actors.db-wal"
+    log_inode = log_path.stat().st_ino
     assert await store.commit(commit) is CommitResult.OK
     assert len(faults.connections) == 2
-    assert (
-        tmp_path / "actors.db-wal"
-    ).stat().st_ino == log_inode  # which the checkpointer has open
+    assert log_path.stat().st_ino == log_inode  # which the checkpointer has open
     (record,) = await store.load(0, [ORDER], with_log=True)
     assert record is not None
     assert record.log == (b"1", b"2")

@@ -136,7 +136,7 @@ class Dispatcher:
         return find(name) is not None
 
     def _mention(self, kind: str, app_id: str, name: str) -> None:
-        """Log a name that nobody has, once: it may be misspelt."""
+        """Log a name that this process, which has code, lacks, once: it may be misspelt."""
         if app_id != self._app_id or self._has(kind, name):
             return
         missed = (kind, name)

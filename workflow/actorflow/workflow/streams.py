@@ -134,7 +134,7 @@ class StreamHost(Protocol):
 
 
 class WorkerStream:
-    """A worker that is connected to this host; made by `Dispatcher.connect`.
+    """A worker that is connected to this host; made by `WorkerPool.connect`.
 
     `serial` grows with each connection. The worker gets no more than `items_max` items that it has
     not answered, so a slow one stops receiving while others go on.

@@ -197,13 +197,13 @@ class Gate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
         return self._handlers.get(handler_call_details.method, self._unknown)
 
     def _handler(self, rpc: Rpc) -> Any:
-        serve = self._way_of(rpc)
+        serve = self._behavior(rpc)
         if rpc.is_stream:
             return grpc.unary_stream_rpc_method_handler(serve)
         return grpc.unary_unary_rpc_method_handler(serve)
 
-    def _way_of(self, rpc: Rpc) -> Callable[[Any, Any], Awaitable[bytes | None]]:
-        """Return what does the work of a call to a method, and ends it with a status."""
+    def _behavior(self, rpc: Rpc) -> Callable[[Any, Any], Awaitable[bytes | None]]:
+        """Return what grpc calls for a method: it does the work and ends the call with a status."""
         run = self._run_stream if rpc.is_stream else self._run
         counts = self._metrics.rpc_counts(rpc.path)
 
@@ -297,7 +297,7 @@ class Gate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
     def _unknown_handler(self) -> Any:
         """Return what answers a method that is not served. Its name goes to no label: anybody may
         invent one."""
-        serve = self._way_of(Rpc("unknown", pb.Empty, _refuse_unknown, is_stream=True))
+        serve = self._behavior(Rpc("unknown", pb.Empty, _refuse_unknown, is_stream=True))
 
         async def refuse(_: Any, context: Any) -> None:  # nobody knows what a request of it is
             await serve(b"", context)

@@ -140,7 +140,8 @@ def _write_stalled(body: Any, event: ExecutionStalled) -> None:
         body.description = event.description
 
 
-def _write_task(body: Any, event: TaskScheduled) -> None:
+def _write_request(body: Any, event: TaskScheduled | ChildCreated) -> None:
+    """Fill what every request to run code has."""
     body.name = event.name
     if event.version is not None:
         body.version.value = event.version
@@ -148,11 +149,15 @@ def _write_task(body: Any, event: TaskScheduled) -> None:
         body.input.value = event.input
     if event.trace_parent:
         values.fill_trace(body.parentTraceContext, event.trace_parent)
-    body.taskExecutionId = event.task_execution_id
     if event.propagation:
         values.fill_propagation(body, event.propagation)
     if event.rerun_of:
         body.rerunParentInstanceInfo.instanceID = event.rerun_of
+
+
+def _write_task(body: Any, event: TaskScheduled) -> None:
+    _write_request(body, event)
+    body.taskExecutionId = event.task_execution_id
 
 
 def _write_task_completed(body: Any, event: TaskCompleted) -> None:
@@ -169,20 +174,10 @@ def _write_task_failed(body: Any, event: TaskFailed) -> None:
 
 
 def _write_child(body: Any, event: ChildCreated) -> None:
+    _write_request(body, event)
     body.instanceId = event.instance_id
-    body.name = event.name
-    if event.version is not None:
-        body.version.value = event.version
-    if event.input is not None:
-        body.input.value = event.input
-    if event.trace_parent:
-        values.fill_trace(body.parentTraceContext, event.trace_parent)
-    if event.propagation:
-        values.fill_propagation(body, event.propagation)
     if event.retry_of:
         body.retryParentInstanceInfo.instanceID = event.retry_of
-    if event.rerun_of:
-        body.rerunParentInstanceInfo.instanceID = event.rerun_of
 
 
 def _write_child_completed(body: Any, event: ChildCompleted) -> None:

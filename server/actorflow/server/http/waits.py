@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class InterruptedWaitError(Exception):
-    """The server stops, or the client has gone; nobody needs the result any more."""
+    """The server stops, the client has gone, or it took too long: the result is not waited for."""
 
 
 class _Stop:
@@ -103,10 +103,12 @@ class Waits:
         *,
         timeout_s: float | None = None,
     ) -> T:
-        """As `until`, and gives up after `timeout_s`; that is cheaper than `asyncio.timeout`.
+        """As `until`.
 
         Args:
             gone: done when the client has gone; None when that cancels the caller.
+            timeout_s: `work` is given up after this time, too. The same error says so, and it
+                costs less than `asyncio.timeout`.
 
         Raises as `until`.
         """
