@@ -15,7 +15,7 @@ Then, in this order: (id, row) of put messages; ids of deleted ones; (id, reason
 outbox; (low, high) to trim; (source, row) of marks; and the writes, each with a head, explained at
 `check_write`.
 
-Few long arguments cost less than many short ones, on both sides.
+Few long arguments cost their sender less than many short ones.
 ]]
 local epoch, prev_seq, seq, faulty, lowest_number, next_number, first_message, next_message, types,
   writes, puts, dels, stored_parks, parks, dues, gones, outs, trims, marks =
