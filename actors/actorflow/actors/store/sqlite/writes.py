@@ -92,7 +92,7 @@ def apply_commit(
     standing = assumed
     try:
         after = advanced(standing, commit)
-        if refusal(standing, commit) is not None or not _moved(connection, standing, after):
+        if refusal(standing, commit) is not None or not _swap_standing(connection, standing, after):
             standing = read_standing(connection)
             refused = refusal(standing, commit)
             if refused is not None:
@@ -112,14 +112,14 @@ def apply_commit(
     return CommitResult.BAD, standing
 
 
-def _moved(connection: sqlite3.Connection, standing: Standing, after: Standing) -> bool:
-    """Store where the partition stands after a commit, only if it stands as given before it."""
+def _swap_standing(connection: sqlite3.Connection, expected: Standing, after: Standing) -> bool:
+    """Compare and swap where the partition stands; False when it is not as expected."""
     return bool(
         connection.execute(
             "UPDATE partition SET seq = ?, commit_id = ?, next_actor_number = ?,"
             " next_message_id = ? WHERE number = 0 AND epoch = ? AND token = ? AND seq = ?"
             " AND commit_id = ? AND next_actor_number = ? AND next_message_id = ?",
-            (*after[2:], *standing),
+            (*after[2:], *expected),
         ).rowcount
     )
 
