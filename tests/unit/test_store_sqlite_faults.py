@@ -127,6 +127,18 @@ async def test_row_that_changed_behind_the_owner_decides(
 
 
 @pytest.mark.asyncio
+async def test_owner_that_was_fenced_out_hears_that_before_what_is_wrong(
+    store: SqliteStore,
+) -> None:
+    owner = await Owner.of(store)
+    await owner.create(ORDER)
+    malformed = owner.build()._replace(commit_id="\ud800")
+    assert await store.commit(malformed) is CommitResult.BAD
+    await store.release(owner.lease)
+    assert await store.commit(malformed) is CommitResult.FENCED
+
+
+@pytest.mark.asyncio
 async def test_failed_commit_that_was_not_applied_is_sent_again(
     store: SqliteStore, faults: Faults
 ) -> None:

@@ -114,14 +114,16 @@ def apply_commit(
 
 def _swap_standing(connection: sqlite3.Connection, expected: Standing, after: Standing) -> bool:
     """Compare and swap where the partition stands; False when it is not as expected."""
-    return bool(
-        connection.execute(
+    try:
+        swapped = connection.execute(
             "UPDATE partition SET seq = ?, commit_id = ?, next_actor_number = ?,"
             " next_message_id = ? WHERE number = 0 AND epoch = ? AND token = ? AND seq = ?"
             " AND commit_id = ? AND next_actor_number = ? AND next_message_id = ?",
             (*after[2:], *expected),
-        ).rowcount
-    )
+        )
+    except REFUSED_DATA:
+        return False  # an owner that was fenced out must hear that first: the row tells
+    return bool(swapped.rowcount)
 
 
 def _fault_in_links(commit: Commit) -> str:
