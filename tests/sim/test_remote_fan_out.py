@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from actorflow.actors.address import ActorId, partition_of
+from actorflow.workflow.events import Status
 from actorflow.workflow.requests import INSTANCE
+from tests.fakes.remote_code import All
 from tests.sim.cluster import ClusterWorld
 from tests.sim.loop import SimLoop, simulate
 from tests.sim.remote import RemoteStand
+
+if TYPE_CHECKING:
+    from tests.fakes.remote_code import Ctx
+    from tests.sim.remote import Code
 
 PARTITIONS = 8
 WIDTH = 40
@@ -37,6 +44,33 @@ def test_a_lone_host_keeps_a_fan_out_at_home() -> None:
         stand = await _stand(loop, hosts=1)
         stand.worker(host=0)
         assert await _partitions(stand) == {partition_of(ActorId(INSTANCE, "fan-1"), PARTITIONS)}
+        await stand.close()
+
+    simulate(1, main)
+
+
+def early(ctx: Ctx, width: int) -> Code:
+    """A fan-out that is open while two activities run one after the other."""
+    naps = [ctx.call("nap", 5) for _ in range(width)]
+    yield ctx.call("double", 1)
+    yield ctx.call("double", 2)
+    yield All(naps)
+
+
+def test_a_lone_host_keeps_at_home_what_a_rerun_repeats() -> None:
+    async def main(loop: SimLoop) -> None:
+        stand = await _stand(loop, hosts=1)
+        stand.worker(host=0, workflows={"early": early})
+        await stand.start("early", WIDTH, "early-1")
+        await stand.end_of("early-1")
+        before = len(stand.store.audit.applied)
+        await stand.world.ask(
+            lambda engine: engine.rerun("early-1", WIDTH + 2, new_instance_id="again")
+        )
+        assert (await stand.end_of("again")).status is Status.COMPLETED
+        home = partition_of(ActorId(INSTANCE, "again"), PARTITIONS)
+        away = partition_of(ActorId(INSTANCE, "early-1"), PARTITIONS)
+        assert {one.partition for one in stand.store.audit.applied[before:]} <= {home, away}
         await stand.close()
 
     simulate(1, main)

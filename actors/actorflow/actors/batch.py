@@ -156,16 +156,16 @@ class Batch:
         parked = dict(self.parked)
         rows = [message.to_row(parked.pop(id_, "")) for id_, message in self.unsaved.items()]
         return Commit(
-            lease,
-            self.seq - 1,
-            self.seq,
-            commit_id,
-            (*deleted, *written),
-            tuple(rows),
-            tuple(self.consumed),
-            tuple(parked.items()),
-            tuple(self.outbox),
-            tuple(self.trims.items()),
-            tuple(self.marks.values()),
-            self.cursor,
+            lease=lease,
+            prev_seq=self.seq - 1,
+            seq=self.seq,
+            commit_id=commit_id,
+            actors=(*deleted, *written),
+            put_messages=tuple(rows),
+            delete_messages=tuple(self.consumed),
+            park_messages=tuple(parked.items()),
+            put_outbox=tuple(self.outbox),
+            trim_outbox=tuple(self.trims.items()),
+            put_marks=tuple(self.marks.values()),
+            cursor=self.cursor,
         )

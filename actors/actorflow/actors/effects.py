@@ -175,16 +175,15 @@ class Effects:
         return ActorWrite(
             self.actor,
             self.number,
-            self.create,
-            False,
-            self.summary,
-            put_fields,
-            delete_fields,
-            self.log_reset,
-            self.log_start,
-            tuple(self.log) if self.log is not None else (),
-            tuple([reminder for _, reminder in put_reminders]) if put_reminders else (),
-            delete_reminders,
+            create=self.create,
+            summary=self.summary,
+            put_fields=put_fields,
+            delete_fields=delete_fields,
+            log_reset=self.log_reset,
+            log_start=self.log_start,
+            log_append=tuple(self.log) if self.log is not None else (),
+            put_reminders=tuple([put for _, put in put_reminders]) if put_reminders else (),
+            delete_reminders=delete_reminders,
         )
 
 

@@ -480,8 +480,7 @@ class ActorSystem:
         """Return present sizes, summed over partitions."""
         held = [p for p in self._partitions if p.state is not PartitionState.CLOSED]
         sizes = [p.gauges() for p in held or self._partitions[:1]]  # what is closed holds nothing
-        sums = map(sum, zip(*[size.values() for size in sizes], strict=True))
-        return dict(zip(sizes[0], sums, strict=True)) if sizes else {}
+        return {name: sum([size[name] for size in sizes]) for name in sizes[0]} if sizes else {}
 
 
 def _sorted_types(

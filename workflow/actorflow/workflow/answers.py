@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from actorflow.actors.errors import UnfitCompletionError
 from actorflow.workflow.requests import (
@@ -17,7 +17,7 @@ from actorflow.workflow.requests import (
 from actorflow.workflow.workitem import ActivityToken, TurnToken, token_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from actorflow.actors import ActorId, ActorSystem
     from actorflow.workflow.events import HistoryEvent
@@ -89,9 +89,7 @@ class Answers:
 
     # ---- answers -------------------------------------------------------------------------------
 
-    def finish_turn(
-        self, app_id: str, instance_id: str, token: str, done: TurnDone
-    ) -> Coroutine[Any, Any, bool]:
+    async def finish_turn(self, app_id: str, instance_id: str, token: str, done: TurnDone) -> bool:
         """See `WorkerPool.finish_turn`."""
         found = self._found(token, app_id, instance_id, -1)
         if not isinstance(found, TurnToken) or found.actor_type != instance_type(app_id):
@@ -108,23 +106,23 @@ class Answers:
             done.stalled,
         )
         follow = (found.instance(instance_id), TURN, pack(shown))
-        return self._finish(found, instance_id, follow)
+        return await self._finish(found, instance_id, follow)
 
-    def finish_activity(
+    async def finish_activity(
         self,
         app_id: str,
         instance_id: str,
         task_id: int,
         token: str,
         event: Callable[[str], HistoryEvent],
-    ) -> Coroutine[Any, Any, bool]:
+    ) -> bool:
         """See `WorkerPool.finish_activity`."""
         found = self._found(token, app_id or self._app_id, instance_id, task_id)
         if not isinstance(found, ActivityToken) or found.task_id != task_id:
             return self._late()
         payload = pack_result(found.execution_id, event(found.task_execution_id))
         follow = (found.instance(instance_id), RESULT, payload)
-        return self._finish(found, instance_id, follow)
+        return await self._finish(found, instance_id, follow)
 
     async def _finish(
         self, token: Token, instance_id: str, follow: tuple[ActorId, str, bytes]
@@ -134,12 +132,12 @@ class Answers:
             was_first = await self._actors.complete(key, [follow])
         except UnfitCompletionError:
             self._mention(instance_id)
-            return await self._late()
+            return self._late()
         except BaseException:  # the worker may also have hung up: nobody hears how it ends
             self._failed(key)
             raise
         self._ended(key)
-        return was_first or await self._late()
+        return was_first or self._late()
 
     def _mention(self, instance_id: str) -> None:
         """Log the first answer that is none to what it names: a worker may send any number."""
@@ -150,6 +148,6 @@ class Answers:
                 "answer does not fit its work; this and such to come count as late", extra=extra
             )
 
-    async def _late(self) -> bool:
+    def _late(self) -> bool:
         self.late_count += 1
         return False

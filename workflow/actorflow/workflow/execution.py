@@ -353,8 +353,7 @@ class Execution:
         elif event is not None:
             recorded = event if self.redo is None else redone(self, effects, event)
             self.record(effects, recorded)
-            is_shared = not self.state.is_remote or self._host.has_others
-            carry_out(effects, self.state, recorded, self.lineage, is_shared=is_shared)
+            carry_out(effects, self.state, recorded, self.lineage, self._host)
         if type(action) is CreateDetached:
             start_detached(effects, action)
         return None

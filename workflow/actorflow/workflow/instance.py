@@ -339,6 +339,7 @@ class InstanceActor:
             [decode_event(record) for record in request.history],
             [decode_event(record) for record in request.facts],
             redo,
+            self._host,
         )
         return NOTHING
 

@@ -6,7 +6,7 @@ are stored by one commit.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from actorflow.actors.address import ActorId
 from actorflow.actors.ports import Reminder
@@ -59,28 +59,32 @@ SPREAD = "\x1f"
 control character."""
 
 
+class Fleet(Protocol):
+    """The host and its neighbours."""
+
+    @property
+    def has_others(self) -> bool:
+        """Whether there are other hosts now."""
+        ...
+
+
 def carry_out(
     effects: Effects,
     state: InstanceState,
     event: HistoryEvent,
     lineage: Lineage | None = None,
-    *,
-    is_shared: bool = True,
+    fleet: Fleet | None = None,
 ) -> None:
     """Do what a recorded event asks for; nothing for an event that asks for nothing.
 
     Args:
         state: of the instance, with the event folded in.
         lineage: what it can show to others.
-        is_shared: whether other hosts are to have a part of a fan-out. A host that is alone keeps
-            what remote workers do at home, where a result is one commit and no link: hosts that
-            join later are lent it. Code of the process itself would have to stay.
+        fleet: who could have a part of a fan-out; None: others.
     """
-    if isinstance(event, TaskScheduled):
-        is_spread = is_shared and len(state.open_tasks) > OPEN_TASKS_AT_HOME
-        _schedule_task(effects, state, event, lineage, is_spread=is_spread)
-    elif (carrier := _CARRIERS.get(type(event))) is not None:
-        carrier(effects, state, event, lineage)
+    carrier = _CARRIERS.get(type(event))
+    if carrier is not None:
+        carrier(effects, state, event, lineage, fleet)
 
 
 def start_detached(effects: Effects, action: CreateDetached) -> None:
@@ -197,8 +201,7 @@ def _schedule_task(
     state: InstanceState,
     event: TaskScheduled,
     lineage: Lineage | None,
-    *,
-    is_spread: bool,
+    fleet: Fleet | None,
 ) -> None:
     item = WorkItem(
         state.instance_id,
@@ -216,12 +219,27 @@ def _schedule_task(
         state.trace_state,
         _propagated(effects, state, event, lineage),
     )
-    key = f"{state.instance_id}{SPREAD}{event.event_id}" if is_spread else state.instance_id
+    key = state.instance_id
+    if len(state.open_tasks) > OPEN_TASKS_AT_HOME and _is_shared(state, fleet):
+        key = f"{key}{SPREAD}{event.event_id}"
     effects.send(ActorId(ACTIVITY, key), RUN, pack(item))
 
 
+def _is_shared(state: InstanceState, fleet: Fleet | None) -> bool:
+    """Whether other hosts are to have a part of a fan-out.
+
+    A host that is alone keeps what remote workers do at home, where a result is one commit and no
+    link: hosts that join later are lent it. Code of the process itself would have to stay.
+    """
+    return not state.is_remote or fleet is None or fleet.has_others
+
+
 def _start_child(
-    effects: Effects, state: InstanceState, event: ChildCreated, lineage: Lineage | None
+    effects: Effects,
+    state: InstanceState,
+    event: ChildCreated,
+    lineage: Lineage | None,
+    _: object,
 ) -> None:
     parent = parent_ref(state, event.event_id, app_of(effects.actor.type) if event.app_id else "")
     request = StartRequest(
@@ -236,13 +254,13 @@ def _start_child(
     effects.send(_sibling(effects, event.app_id, event.instance_id), START, pack(request))
 
 
-def _set_timer(effects: Effects, state: InstanceState, event: TimerCreated, _: object) -> None:
+def _set_timer(effects: Effects, state: InstanceState, event: TimerCreated, *_: object) -> None:
     if event.fire_at_ns < NEVER_NS:
         due_ms = -(-event.fire_at_ns // 1_000_000)  # rounded up: never early
         effects.set_reminder(Reminder(timer_name(state.generation, event.event_id), due_ms, 0, b""))
 
 
-def _send_event(effects: Effects, _: InstanceState, event: EventSent, __: object) -> None:
+def _send_event(effects: Effects, _: InstanceState, event: EventSent, *__: object) -> None:
     request = RaiseRequest(event.name, event.input)
     effects.send(_sibling(effects, "", event.instance_id), RAISE, pack(request))
 
@@ -253,7 +271,10 @@ def _sibling(effects: Effects, app_id: str, instance_id: str) -> ActorId:
     return ActorId(instance_type(app_id) if app_id else effects.actor.type, instance_id)
 
 
-_CARRIERS: dict[type, Callable[[Effects, InstanceState, Any, Lineage | None], None]] = {
+_CARRIERS: dict[
+    type, Callable[[Effects, InstanceState, Any, Lineage | None, Fleet | None], None]
+] = {
+    TaskScheduled: _schedule_task,
     ChildCreated: _start_child,
     TimerCreated: _set_timer,
     EventSent: _send_event,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from actorflow.actors.ports import ActorRecord
     from actorflow.workflow.events import HistoryEvent
     from actorflow.workflow.execution import Execution
+    from actorflow.workflow.outbound import Fleet
 
 REDO = "redo"
 """Field that holds a `Redo` until the code has asked for the event."""
@@ -66,6 +67,7 @@ def seed(
     history: list[HistoryEvent],
     facts: list[HistoryEvent],
     redo: Redo,
+    fleet: Fleet,
 ) -> None:
     """Begin with a copied history, drive again what was open in it, then take `facts`."""
     for event in history:
@@ -78,7 +80,7 @@ def seed(
     open_ids = {*state.open_tasks, *state.open_timers, *state.open_children} - _answered(facts)
     for count, event in enumerate(history, 1):
         if event.event_id in open_ids:
-            carry_out(effects, state, event, Lineage(history[:count], execution.received))
+            carry_out(effects, state, event, Lineage(history[:count], execution.received), fleet)
     if state.is_remote:
         execution.lineage = Lineage(history, execution.received)
     execution.redo = redo

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections import defaultdict, deque
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from actorflow.actors import ActorId
 from actorflow.actors.errors import ActorflowError, StoppingError
@@ -36,7 +36,7 @@ from actorflow.workflow.worker_log import WorkerLog
 from actorflow.workflow.workitem import TurnItem, activity_item
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from actorflow.actors import ActorSystem
     from actorflow.workflow.events import HistoryEvent
@@ -431,9 +431,7 @@ class WorkerPool:
 
     # ---- answers -------------------------------------------------------------------------------
 
-    def finish_turn(
-        self, app_id: str, instance_id: str, token: str, done: TurnDone
-    ) -> Coroutine[Any, Any, bool]:
+    async def finish_turn(self, app_id: str, instance_id: str, token: str, done: TurnDone) -> bool:
         """Take what a worker made of a turn; returns when it is committed.
 
         Args:
@@ -446,9 +444,9 @@ class WorkerPool:
         Raises:
             UnavailableError: not committed, or unknown; the work is given out again.
         """
-        return self._answers.finish_turn(app_id, instance_id, token, done)
+        return await self._answers.finish_turn(app_id, instance_id, token, done)
 
-    def finish_activity(
+    async def finish_activity(
         self,
         instance_id: str,
         task_id: int,
@@ -456,14 +454,14 @@ class WorkerPool:
         event: Callable[[str], HistoryEvent],
         *,
         app_id: str = "",
-    ) -> Coroutine[Any, Any, bool]:
+    ) -> bool:
         """Take the result of an activity, as `finish_turn`.
 
         Args:
             event: makes the fact for the instance from the task execution id.
             app_id: of the worker; "" is that of this host. Counts only without a token.
         """
-        return self._answers.finish_activity(app_id, instance_id, task_id, token, event)
+        return await self._answers.finish_activity(app_id, instance_id, task_id, token, event)
 
     def _not_taken(self, key: Key) -> None:
         """Nobody knows what became of an answer: the work is given out again."""

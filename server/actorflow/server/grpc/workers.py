@@ -40,7 +40,7 @@ NODE_PEERS_MAX = 10_000
 """Connections of JavaScript workers that are remembered."""
 
 _STATEFUL_HISTORY = 2
-_TAKEN = pb.CompleteTaskResponse()
+_TAKEN = pb.CompleteTaskResponse()  # of all calls: it has nothing to fill in
 
 
 class Pool(Protocol):
