@@ -7,7 +7,8 @@ import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 
 from actorflow.actors.errors import StoreUnavailableError
-from actorflow.actors.store.redis.client import PIPELINES_MAX, ServerClient
+from actorflow.actors.store.redis.client import PIPELINES_MAX, Lane, ServerClient
+from actorflow.actors.store.redis.script import Script
 
 pytestmark = pytest.mark.asyncio
 
@@ -30,14 +31,15 @@ async def test_calls_of_one_turn_share_a_sender_and_the_next_ones_find_it_again(
     assert senders() == []
 
 
-async def test_no_more_pipelines_than_allowed_are_under_way() -> None:
-    client = opened()
+@pytest.mark.parametrize("lane", ["reads", "commits"])
+async def test_no_more_pipelines_than_allowed_are_under_way(lane: Lane) -> None:
+    client, script = opened(), Script("never called", "", "")
     calls = []
     for _ in range(10):
-        calls.append(asyncio.ensure_future(client.ask(0, ("INCR", "n"))))
+        calls.append(asyncio.ensure_future(client.run(0, script, ("INCR", "n"), lane=lane)))
         await asyncio.sleep(0)
-        assert len(senders()) <= PIPELINES_MAX["reads"]
-    assert sorted(reply for (reply,) in await asyncio.gather(*calls)) == list(range(1, 11))
+        assert len(senders()) <= PIPELINES_MAX[lane]
+    assert sorted(await asyncio.gather(*calls)) == list(range(1, 11))
     await client.close()
 
 
