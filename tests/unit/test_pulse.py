@@ -5,10 +5,24 @@ from __future__ import annotations
 import pytest
 
 from actorflow.actors.ports import Lease
-from actorflow.actors.pulse import WORD_EVERY_S, LeaseBook, LoopState, Watchdog
+from actorflow.actors.pulse import SEEN_S, WORD_EVERY_S, LeaseBook, LoopState, Pulse, Watchdog
 
 TTL_S = 2.0
 STEP_S = 0.25
+
+
+def test_a_host_is_seen_for_a_while_after_a_heartbeat() -> None:
+    pulse = Pulse()
+    assert pulse.is_seen(1e9), "nobody could take anything from it"
+    pulse.seen_beats = 0
+    assert not pulse.is_seen(0.0), "no heartbeat yet"
+    for beat in range(1, 100):
+        pulse.beat(beat * STEP_S)
+    pulse.seen_beats = 97
+    assert pulse.is_seen(97 * STEP_S + SEEN_S - 0.01)
+    assert not pulse.is_seen(97 * STEP_S + SEEN_S), "however few beats there were since"
+    pulse.seen_beats = 80
+    assert not pulse.is_seen(99 * STEP_S), "when that was is forgotten"
 
 
 def look_on(dog: Watchdog, from_s: float, to_s: float, beats: int) -> LoopState:

@@ -264,7 +264,7 @@ class ClusterHost:
 
     async def _beat(self) -> None:
         while True:
-            self._env.pulse.beats += 1
+            self._env.pulse.beat(self._env.loop.time())
             await asyncio.sleep(LOOK_S)  # noqa: TID251 -- the rhythm of beats
 
     async def _prove(self) -> None:

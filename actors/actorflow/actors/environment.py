@@ -116,6 +116,10 @@ class Environment:
     alone: Alone = field(default_factory=Alone)
     """Who has the process for itself."""
 
+    def is_seen(self) -> bool:
+        """Whether the other hosts saw this one alive a moment ago: see `Pulse.is_seen`."""
+        return self.pulse.is_seen(self.loop.time())
+
     def partition_of(self, actor: ActorId) -> int:
         """Return the partition that owns an actor."""
         return partition_of(actor, self.partition_count)

@@ -80,6 +80,8 @@ class Keeper:
     ) -> None:
         self._host = host
         self._pulse = pulse
+        pulse.seen_beats = 0
+        self._renewals_fail = False
         self._ears = ears
         self._ttl_ms = ttl_ms
         self._info = info
@@ -124,6 +126,7 @@ class Keeper:
             begin("leases", self._renew)
 
     async def _beat(self, line: Lifeline, now_s: float) -> None:
+        beats = self._pulse.beats
         try:
             if self._clock is not None and now_s >= self._ask_at_s:
                 self._ask_at_s = now_s + CLOCK_S
@@ -134,6 +137,8 @@ class Keeper:
         except StoreUnavailableError as error:
             self._tell(self._ears.unheard, error)
             return
+        if not self._renewals_fail:
+            self._pulse.seen_beats = beats
         if self._watchdog.state is LoopState.ALIVE:  # else they would only pile up
             self._tell(self._ears.heard, members)
 
@@ -141,6 +146,7 @@ class Keeper:
         leases = self._book.due(self._pulse.leases, now_s)
         renewals = (self._renew_one(line, lease, now_s) for lease in leases)
         problems = [problem for problem in await asyncio.gather(*renewals) if problem]
+        self._renewals_fail = bool(problems)
         if problems:
             self._renew_at_s = now_s + BEAT_S
             self._tell(self._ears.unheard, problems[0])

@@ -376,10 +376,13 @@ class Partition:
     def _answer(
         self, activation: Activation, message: Message, answer: bytes, problem: Exception | None
     ) -> None:
-        """Answer once everything that the answer may rest on is committed."""
+        """Answer once everything that the answer may rest on is committed. One that rests on what
+        was committed before is true while this host is the owner; if others may have taken the
+        partition, the next commit finds out."""
         if message.early_reply:
             self.roster.rest_on(message.sender, activation.last_seq)
-        if message.early_reply or activation.last_seq <= self._committer.committed_seq:
+        is_committed = activation.last_seq <= self._committer.committed_seq
+        if message.early_reply or (is_committed and self._env.is_seen()):
             message.settle(answer, problem)
             return
         in_flight = self._committer.in_flight
@@ -387,6 +390,8 @@ class Partition:
         if in_flight is not None and activation.last_seq == in_flight.seq:
             holder = in_flight
         holder.answers.append((message, answer, problem))
+        if is_committed:
+            self._commit_soon()
 
     def _turn_failed(self, activation: Activation, message: Message, error: Exception) -> None:
         """Drop the turn and the live object; try a durable message again, later, then park it."""

@@ -2,10 +2,12 @@
 
 A loop that user code holds for a moment must not cost the host its partitions, so leases are
 renewed outside of it (`keeper.py`). A loop that is held for long must: its partitions do no work.
+And a host whose heartbeats do not reach the store may have lost them without knowing.
 """
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,12 @@ GAP_MAX_S = 1.0
 """What a pause between two looks counts at most. A process that was stopped as a whole saw nothing,
 neither its own loop nor that others took its partitions."""
 
+SEEN_S = 2.0
+"""So long after a heartbeat no other host takes what this one has: less than
+`placement.DEAD_AFTER_MS` by what an answer may need to get out."""
+
+_BEATS_KEPT = 16
+
 WORD_EVERY_S = 10.0
 """Pause between two warnings about a blocked loop."""
 
@@ -40,15 +48,31 @@ class Pulse:
     """What the event loop of a host says of itself. Only that loop writes; any thread may read.
 
     `beats` counts how often the loop came by, `leases` are those of all partitions at work, and
-    `doing` names the actor whose turn runs right now, if any.
+    `doing` names the actor whose turn runs right now, if any. `seen_beats` is the keeper's word:
+    the count when it began the last heartbeat that the others can see; None where there is no
+    keeper, since no other host could take anything.
     """
 
-    __slots__ = ("beats", "doing", "leases")
+    __slots__ = ("_at_s", "beats", "doing", "leases", "seen_beats")
 
     def __init__(self) -> None:
+        self._at_s = [-math.inf] * _BEATS_KEPT
+        self.seen_beats: int | None = None
         self.beats = 0
         self.doing: object = None
         self.leases: tuple[Lease, ...] = ()
+
+    def beat(self, now_s: float) -> None:
+        """The loop comes by, at this time of its own clock."""
+        self.beats += 1
+        self._at_s[self.beats % _BEATS_KEPT] = now_s
+
+    def is_seen(self, now_s: float) -> bool:
+        """Whether the others saw this host alive a moment ago, so that what it has is its own."""
+        seen = self.seen_beats
+        if seen is None:
+            return True
+        return self.beats - seen < _BEATS_KEPT and now_s - self._at_s[seen % _BEATS_KEPT] < SEEN_S
 
 
 class Watchdog:
