@@ -32,7 +32,7 @@ class FakePost:
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
         self._inboxes: dict[int | str, list[bytes]] = {}
-        self._arrived: set[asyncio.Event] = set()
+        self._arrived: dict[asyncio.Event, None] = {}  # in order, as a seed must replay
         self.beats: dict[str, tuple[float, bytes]] = {}
         self.lost = 0
 
@@ -61,11 +61,11 @@ class FakePost:
 
     def listen(self, event: asyncio.Event) -> None:
         """Set the event whenever a letter arrives anywhere."""
-        self._arrived.add(event)
+        self._arrived[event] = None
 
     def deaf(self, event: asyncio.Event) -> None:
         """Undo `listen`."""
-        self._arrived.discard(event)
+        self._arrived.pop(event, None)
 
 
 class FakeTransport:

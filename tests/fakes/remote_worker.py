@@ -100,7 +100,7 @@ class RemoteWorker:
         self._items_max = items_max
         self._answer = answer or once
         self._look = look
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}  # in order, as a seed must replay
         self._reader: asyncio.Task[None] | None = None
         self.stream: WorkerStream | None = None
         self.items: list[TurnItem | ActivityItem] = []
@@ -147,11 +147,11 @@ class RemoteWorker:
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work, name="work")
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             self.errors.append(error)
 

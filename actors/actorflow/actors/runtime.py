@@ -89,7 +89,7 @@ class ActorSystem:
         self.host_id = self._ids.uuid()
         self._actor_types, self._worker_types = _sorted_types(types)
         self._partitions: list[Partition] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}  # ended in order, as a seed must replay
         self._watched: dict[ActorId, list[Watch]] = {}
         self._listeners: dict[str, Callable[[str, bytes], None]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -399,12 +399,12 @@ class ActorSystem:
         """See `environment.Host.spawn`."""
         loop = self._loop or asyncio.get_running_loop()  # asking for it costs a system call
         task = loop.create_task(work, name=name)
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(self._ended)
         return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.critical("task died", extra={"task": task.get_name()}, exc_info=error)
 
