@@ -43,6 +43,19 @@ async def test_no_more_pipelines_than_allowed_are_under_way(lane: Lane) -> None:
     await client.close()
 
 
+async def test_what_has_no_bytes_is_refused_alone() -> None:
+    client = opened()
+    good, bad, other = await asyncio.gather(
+        client.ask(0, ("SET", "a", "1")),
+        client.ask(0, ("SET", "a", "\ud800")),
+        client.ask(0, ("GET", "a")),
+        return_exceptions=True,
+    )
+    assert isinstance(bad, UnicodeError)
+    assert (good, other) == ([b"OK"], [b"1"])
+    await client.close()
+
+
 async def test_call_after_all_senders_were_cancelled_is_sent() -> None:
     """As when a loop ends all its tasks, and one of them gives up its lease."""
     client = opened()

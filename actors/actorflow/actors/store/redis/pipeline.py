@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 CALLS_MAX = 256
 """Calls in one pipeline."""
 
-_Call: TypeAlias = "tuple[Sequence[Command], asyncio.Future[list[Any]]]"
+_Call: TypeAlias = "tuple[list[bytes], asyncio.Future[list[Any]]]"
+"""Packed commands, and who waits for their answers."""
 
 
 class PipelineLane:
@@ -75,14 +76,16 @@ class PipelineLane:
 
         Raises:
             StoreUnavailableError: `written` is False when nothing was sent, None when nobody knows.
+            UnicodeError: at once, for a text that has no bytes; nobody else is concerned.
         """
         if (loop := self._loop) is None:  # asking for it costs a system call
             loop = self._loop = asyncio.get_running_loop()
         future: asyncio.Future[list[Any]] = loop.create_future()
+        call = [pack_command(command) for command in commands], future  # type: ignore[arg-type]  # its stub: one element
         if alone:
-            self._spawn(self._send_alone((commands, future)), self._alone)
+            self._spawn(self._send_alone(call), self._alone)
         else:
-            self._waiting.append((commands, future))
+            self._waiting.append(call)
             if len(self._waiting) == 1:
                 self._wake_sender()
         return future
@@ -172,10 +175,10 @@ class PipelineLane:
                 connection = await self._take()
                 try:
                     sent = True
-                    commands = [command for call, _ in calls for command in call]
-                    await connection.send_packed_command([pack_command(c) for c in commands])  # type: ignore[arg-type]  # its stub: one element
-                    for call, future in calls:
-                        replies = await self._answers(connection, len(call))
+                    packed = [command for commands, _ in calls for command in commands]
+                    await connection.send_packed_command(packed)
+                    for commands, future in calls:
+                        replies = await self._answers(connection, len(commands))
                         silence.heard()
                         if not future.done():
                             future.set_result(replies)
