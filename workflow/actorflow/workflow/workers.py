@@ -212,7 +212,7 @@ class WorkerPool:
         for work in reversed(works):
             work.holder = None
             self._apps[work.app_id].waiting.appendleft(work)
-        for app_id in {work.app_id for work in works}:
+        for app_id in dict.fromkeys(work.app_id for work in works):
             self._pump(self._apps[app_id])
 
     def find(self, key: Key) -> Work | None:
