@@ -31,6 +31,7 @@ SEEN_S = 2.0
 `placement.DEAD_AFTER_MS` by what an answer may need to get out."""
 
 _BEATS_KEPT = 16
+"""Beats whose time is remembered: at four a second, more than `SEEN_S` holds."""
 
 WORD_EVERY_S = 10.0
 """Pause between two warnings about a blocked loop."""
@@ -45,12 +46,13 @@ class LoopState(StrEnum):
 
 
 class Pulse:
-    """What the event loop of a host says of itself. Only that loop writes; any thread may read.
+    """What the event loop of a host says of itself, and what its keeper answers. Any thread may
+    read.
 
-    `beats` counts how often the loop came by, `leases` are those of all partitions at work, and
-    `doing` names the actor whose turn runs right now, if any. `seen_beats` is the keeper's word:
-    the count when it began the last heartbeat that the others can see; None where there is no
-    keeper, since no other host could take anything.
+    Only the loop writes `beats`, which counts how often it came by, `leases`, those of all
+    partitions at work, and `doing`, the actor whose turn runs right now, if any. Only the keeper
+    writes `seen_beats`: the count when it began the last heartbeat that the others can see; None
+    where there is no keeper, since no other host could take anything.
     """
 
     __slots__ = ("_at_s", "beats", "doing", "leases", "seen_beats")
